@@ -1,0 +1,1 @@
+"""A config-driven experiment runner for PyTorch."""

@@ -1,0 +1,158 @@
+"""From a checked config to the parts of a run."""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from runner.data import Batches, InMemory, Source, Splits, Streamed, split
+from runner.dataset.base import Dataset, Samples, Spec
+from runner.determinism import derive, make_deterministic, seed_everything
+from runner.device import resolve
+from runner.errors import ConfigError, DataError
+from runner.experiment import Experiment
+from runner.loss.one_hot import OneHot
+from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
+from runner.settings import Config
+
+
+def build(config: Config) -> Experiment:
+    """Reads the data and builds every part, seeded, on the config's device.
+
+    Raises:
+        ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
+    """
+    device = resolve(config.device.name)
+    if config.device.deterministic:
+        make_deterministic(device)
+
+    dataset = build_dataset(config)
+    spec = dataset.spec
+    splits = split_dataset(config, dataset)
+    train = batches(config, splits.train, spec, device, training=True)
+
+    seed_everything(derive(config.seed, "weights"))
+    model = build_model(config, spec).to(device)
+    optimizer = build_optimizer(config, model)
+    loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
+    steps = config.trainer.total_steps(len(train))
+    experiment = Experiment(
+        config=config,
+        spec=spec,
+        device=device,
+        model=model,
+        forward=torch.compile(model) if config.trainer.compile else model,
+        ema=build_ema(config, model),
+        loss=loss,
+        optimizer=optimizer,
+        scheduler=build_scheduler(config, optimizer, steps),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.trainer.precision == "fp16"),
+        train=train,
+        val=batches(config, splits.val, spec, device),
+        test=batches(config, splits.test, spec, device),
+    )
+    seed_everything(derive(config.seed, "training"))
+    return experiment
+
+
+def build_dataset(config: Config) -> Dataset:
+    dataset: Dataset = DATASETS.build(config.dataset.name, config.dataset.values)
+    return dataset
+
+
+def split_dataset(config: Config, dataset: Dataset) -> Splits:
+    choice = config.dataset
+    splits = split(
+        dataset.load(),
+        seed=choice.seed,
+        val_share=choice.val_share,
+        test_share=choice.test_share,
+        folds=choice.folds,
+        fold=choice.fold,
+    )
+    for name, samples in splits._asdict().items():
+        if len(samples.targets) == 0:
+            raise DataError(f"dataset={choice.name} leaves no samples for the {name} split")
+    return splits
+
+
+def class_counts(spec: Spec, targets: Tensor) -> Tensor:
+    """Samples of each class [K]; for regression nothing is counted."""
+    return torch.bincount(targets, minlength=spec.out_features) if spec.task == "classification" else torch.zeros(0)
+
+
+def batches(config: Config, samples: Samples, spec: Spec, device: torch.device, training: bool = False) -> Batches:
+    source: Source = (
+        InMemory(samples, device) if config.dataset.in_memory else Streamed(samples, device, config.dataset.workers)
+    )
+    size = config.trainer.batch_size if training else config.trainer.eval_batch_size
+    return Batches(source, spec, size, seed=config.seed if training else None)
+
+
+def build_model(config: Config, spec: Spec) -> nn.Module:
+    model: nn.Module = MODELS.build(
+        config.model.name, config.model.values, in_shape=spec.in_shape, out_features=spec.out_features
+    )
+    return model
+
+
+def build_ema(config: Config, model: nn.Module) -> AveragedModel | None:
+    """The moving average of the weights, decay * average + (1 - decay) * weights after each step."""
+    decay = config.trainer.ema
+    return None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
+    """The loss; one that compares values is given one-hot targets where the dataset has classes.
+
+    Raises:
+        ConfigError: the loss compares classes and the dataset has none.
+    """
+    name = config.loss.name
+    loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
+    compares = LOSSES.get(name).facts.get("targets")
+    if compares == "classes" and spec.task == "regression":
+        raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
+    return OneHot(loss, spec.out_features) if compares == "values" and spec.task == "classification" else loss
+
+
+def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
+    choice = config.optim
+    params = parameter_groups(model, choice.groups)
+    optimizer: Optimizer = OPTIMIZERS.build(choice.name, choice.values, params=params)
+    return optimizer
+
+
+def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameters with values of their own, chosen by name; the first pattern that matches wins.
+
+    Args:
+        groups: each a pattern for names under `match`, such as "*.bias", and the values for what it matches.
+
+    Raises:
+        ConfigError: a pattern is missing or matches no parameter.
+    """
+    rest = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    made = []
+    for index, group in enumerate(groups):
+        values = dict(group)
+        pattern = values.pop("match", None)
+        if not isinstance(pattern, str):
+            raise ConfigError(f"optim.groups[{index}].match: needs a pattern for parameter names, such as '*.bias'")
+        chosen = {name: rest.pop(name) for name in list(rest) if fnmatchcase(name, pattern)}
+        if not chosen:
+            raise ConfigError(f"optim.groups[{index}].match: {pattern!r} matches none of the parameters {', '.join(rest)}")
+        made.append({"params": list(chosen.values()), **values})
+    return [*made, {"params": list(rest.values())}] if rest else made
+
+
+def build_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRScheduler:
+    choice = config.scheduler
+    scheduler: LRScheduler = SCHEDULERS.build(
+        choice.name, choice.values, optimizer=optimizer, total_steps=steps, last_epoch=-1
+    )
+    return scheduler

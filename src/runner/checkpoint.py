@@ -1,0 +1,146 @@
+"""Checkpoints that survive crashes and tell when they are damaged.
+
+A file is an ordinary torch checkpoint (a zip archive) whose archive comment holds the SHA-256 of all that comes
+before it. So one file carries its own proof, `torch.load` reads it as it is, and no byte can change unnoticed.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runner.errors import CheckpointError
+from runner.files import sync_folder, write_atomically
+
+log = logging.getLogger("runner")
+
+LABEL = b"runner-sha256:"
+PROOF = len(LABEL) + 64  # bytes of the archive comment
+END = b"PK\x05\x06"  # starts the archive's end record, which a comment follows
+CHUNK = 1 << 22
+
+
+def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+    """Writes plain types and tensors, whole or not at all.
+
+    Raises:
+        CheckpointError: there is no room, or the disk refused; the message names the file and the bytes.
+    """
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    archive = buffer.getbuffer()
+    size = len(archive) + PROOF
+    free = shutil.disk_usage(path.parent).free
+    if free < size:
+        raise CheckpointError(f"{path}: no room: needs {size:,} bytes, {free:,} are free")
+    body = bytes(archive[:-2]) + struct.pack("<H", PROOF)  # an archive ends with the length of its comment
+    try:
+        write_atomically(path, body + LABEL + hashlib.sha256(body).hexdigest().encode())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write {size:,} bytes: {error}") from error
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Raises CheckpointError, naming the file, unless every byte is as it was written."""
+    try:
+        with path.open("rb") as file:
+            left = path.stat().st_size - PROOF
+            digest, tail = hashlib.sha256(), b""
+            while left > 0 and (chunk := file.read(min(CHUNK, left))):
+                digest.update(chunk)
+                tail, left = (tail + chunk)[-22:], left - len(chunk)
+            proof = file.read()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if proof != LABEL + digest.hexdigest().encode() or not tail.startswith(END):
+        raise CheckpointError(f"{path}: damaged, or no checkpoint of this program: its SHA-256 does not match")
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads a checkpoint, verified first, with `weights_only=True`: nothing in it can run.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds more than plain types and tensors.
+    """
+    verify_checkpoint(path)
+    try:
+        contents: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path}: refused: holds more than plain types and tensors: {error}") from error
+    return contents
+
+
+class Checkpoints:
+    """The checkpoints of one run: `step-*.pt` as saved, `last.pt` the newest of them, `best.pt` the best.
+
+    Args:
+        folder: where they lie.
+        keep_last: how many `step-*.pt` stay.
+    """
+
+    def __init__(self, folder: Path, keep_last: int) -> None:
+        self.folder, self.keep_last = folder, keep_last
+        self.last, self.best = folder / "last.pt", folder / "best.pt"
+
+    def steps(self) -> list[Path]:
+        """The step files, newest first."""
+        return sorted(self.folder.glob("step-*.pt"), reverse=True)
+
+    def save(self, contents: dict[str, Any], best: bool) -> Path:
+        """Saves the state after step `contents["step"]`. An older file goes only when the new one is verified.
+
+        Raises:
+            CheckpointError: the disk refused; the older files are as they were.
+        """
+        path = self.folder / f"step-{contents['step']:09d}.pt"
+        save_checkpoint(path, contents)
+        verify_checkpoint(path)
+        _link(path, self.last)
+        if best:
+            _link(path, self.best)
+        kept = [old for old in self.steps() if old <= path][: self.keep_last]
+        for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
+            old.unlink()
+        return path
+
+    def load_newest(self, device: torch.device | str) -> dict[str, Any] | None:
+        """The newest good checkpoint; None when none was ever saved.
+
+        Raises:
+            CheckpointError: there are checkpoints, and all are damaged.
+        """
+        problems = []
+        for path in [path for path in (self.last, *self.steps(), self.best) if path.exists()]:
+            try:
+                contents = load_checkpoint(path, device)
+            except CheckpointError as error:
+                problems.append(str(error))
+                log.warning("%s", error)
+            else:
+                if problems:
+                    log.warning("Going on from %s, step %d.", path, contents["step"])
+                return contents
+        if problems:
+            raise CheckpointError("\n".join(["No good checkpoint is left; nothing was touched.", *problems]))
+        return None
+
+
+def _link(source: Path, target: Path) -> None:
+    """Makes `target` another name of `source`, at once; a copy where the disk knows no links."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+        part.replace(target)
+        sync_folder(target.parent)
+    except OSError:
+        write_atomically(target, source.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both

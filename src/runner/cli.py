@@ -1,0 +1,156 @@
+"""The commands: which one is meant, and its few steps."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from runner.config import COMPOSITION_ERRORS, CONF, composition_problems, freeze, thaw, typed
+from runner.errors import ConfigError, RunnerError
+from runner.settings import Config
+
+if TYPE_CHECKING:
+    from runner.dataset.base import Spec
+
+RESUMABLE = ("trainer.", "device.", "logger.", "dataset.in_memory", "dataset.workers")  # what `resume` may change
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    try:
+        return command(arguments[1:]) if command else train(arguments)
+    except RunnerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def train(arguments: list[str]) -> int:
+    """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
+    refuse_code(arguments)
+    exit_codes: list[int] = []
+
+    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+    def train_one(cfg: DictConfig) -> None:
+        exit_codes.append(train_config(cfg))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
+    sys.argv[1:] = arguments
+    try:
+        train_one()
+    except COMPOSITION_ERRORS as error:
+        problems = composition_problems(*hydra_overrides(arguments))
+        raise ConfigError(*(problems or [str(error)])) from error
+    return max(exit_codes, default=0)
+
+
+def train_config(cfg: DictConfig) -> int:
+    """One run: check, folder, training, results."""
+    config = typed(cfg)
+
+    from runner.check import check  # torch starts here, after all that needs none of it
+
+    spec = check(config)
+    if config.dry_run:
+        return show(config, spec)
+
+    from runner.run import run
+    from runner.run_folder import make_folder, make_run_folder
+
+    job = HydraConfig.get()
+    if job.mode.name == "MULTIRUN":
+        folder = make_folder(Path(job.sweep.dir).absolute(), job.job.override_dirname)
+    else:
+        folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
+    exit_code = run(config, folder, list(job.overrides.task))
+    if exit_code in (130, 143):
+        raise SystemExit(exit_code)  # ends a sweep too
+    return exit_code
+
+
+def show(config: Config, spec: "Spec") -> int:
+    """What would run: the resolved config and the model; creates nothing."""
+    import torch
+
+    from runner.build import build_model
+    from runner.summary import summarize
+
+    with torch.device("meta"):
+        model = build_model(config, spec)
+    print(freeze(config))
+    print(summarize(model, spec.in_shape))
+    print("dry run: nothing was created")
+    return 0
+
+
+def resume(arguments: list[str]) -> int:
+    """`python -m runner resume FOLDER [overrides]`: continues a run in its folder, as if nothing had happened."""
+    parser = argparse.ArgumentParser("runner resume", description="Continues a run where it stopped.")
+    parser.add_argument("folder", type=Path, help="a run folder")
+    parser.add_argument("overrides", nargs="*", help="values to change, such as trainer.epochs=20")
+    options = parser.parse_args(arguments)
+    folder = options.folder.absolute()
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(f"{folder}: not a run folder: it has no config.yaml")
+    config, changed = thaw(folder / "config.yaml", options.overrides)
+    if fixed := [key for key in changed if not key.startswith(RESUMABLE)]:
+        raise ConfigError(*(f"{key}: a resumed run cannot change it; start a new run" for key in fixed))
+
+    from runner.check import check
+    from runner.results import status_of
+    from runner.run import run
+
+    if status_of(folder) == "completed" and not changed:
+        print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
+        return 0
+    check(config)
+    return run(config, folder, options.overrides, resume=True)
+
+
+def components(arguments: list[str]) -> int:
+    """`python -m runner components [GROUP [NAME]]`: what the registry holds."""
+    parser = argparse.ArgumentParser("runner components", description="Lists the parts that a config can choose.")
+    parser.add_argument("group", nargs="?", help="model, loss, optim, scheduler or dataset")
+    parser.add_argument("name", nargs="?", help="a component of the group")
+    options = parser.parse_args(arguments)
+
+    from runner.check import load_plugins
+    from runner.components import print_components
+
+    load_plugins([])
+    print_components(options.group, options.name)
+    return 0
+
+
+def hydra_overrides(arguments: list[str]) -> tuple[list[str], str | None]:
+    """The overrides among Hydra's arguments, and the value of --config-dir."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--config-dir", "-cd")
+    for flag in (("--config-name", "-cn"), ("--config-path", "-cp"), ("--cfg", "-c"), ("--package", "-p")):
+        parser.add_argument(*flag)
+    known, rest = parser.parse_known_args(arguments)
+    return [text for text in rest if not text.startswith("-")], known.config_dir
+
+
+def refuse_code(arguments: list[str]) -> None:
+    """Raises ConfigError for arguments by which Hydra would run code that they name, or that a pickle holds."""
+    for text in arguments:
+        if text.startswith("--experimental-rerun"):
+            raise ConfigError(f"{text}: refused: it would read a pickle; use: python -m runner resume FOLDER")
+        if "_target_" in text:
+            raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"resume": resume, "components": components}

@@ -1,0 +1,140 @@
+"""From the command line and `conf/` to a checked config. Here and in cli.py alone Hydra and OmegaConf are known."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner.errors import ConfigError, nearest
+from runner.settings import Config, parse
+
+PACKAGED = Path(__file__).parent / "conf"  # in a wheel
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def typed(cfg: DictConfig) -> Config:
+    """The config with every interpolation resolved and every value of the type that its key wants.
+
+    Raises:
+        ConfigError: with a line for each key that is unknown, missing, broken or of the wrong type.
+    """
+    problems = [*_code_keys(cfg), *_broken(cfg)]
+    if problems:
+        raise ConfigError(*problems)
+    return parse(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+
+
+def freeze(values: Config | list[str]) -> str:
+    """YAML that composes to the same again."""
+    plain = values.model_dump() if isinstance(values, Config) else values
+    return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def read_overrides(path: Path) -> list[str]:
+    """The frozen overrides; none when there is no such file."""
+    return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
+
+
+def thaw(path: Path, overrides: Sequence[str]) -> tuple[Config, list[str]]:
+    """A frozen config with overrides of values, and the keys that they change.
+
+    Raises:
+        ConfigError: the file is damaged, or an override names no key of it.
+    """
+    try:
+        cfg = OmegaConf.load(path)
+        OmegaConf.set_struct(cfg, True)
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        for override in parsed:
+            OmegaConf.update(cfg, override.key_or_group, override.value())
+    except (OSError, *COMPOSITION_ERRORS) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    assert isinstance(cfg, DictConfig)
+    return typed(cfg), [override.key_or_group for override in parsed]
+
+
+def _code_keys(node: Any, path: str = "") -> Iterator[str]:
+    """Keys by which Hydra would name code to run."""
+    if OmegaConf.is_config(node):
+        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+        for key in keys:
+            here = f"{path}.{key}".lstrip(".")
+            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
+                yield f"{here}: a config cannot name code; choose a registered component by `name`"
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _code_keys(node._get_node(key), here)
+
+
+def _broken(node: Any) -> Iterator[str]:
+    """Values that are missing, and interpolations that lead nowhere."""
+    keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+    for key in keys:
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            yield f"{node._get_full_key(key)}: found {node._get_node(key)._value()!r}; {reason}"
+        else:
+            if OmegaConf.is_config(value):
+                yield from _broken(value)
+
+
+def composition_problems(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """A line for each thing to mend in overrides that Hydra refused; Hydra itself stops at the first."""
+    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
+    good: list[str] = []
+    problems = []
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        options = GlobalHydra.instance().config_loader().get_group_options
+        parsed = []
+        for text in overrides:
+            try:
+                parsed.append(OverridesParser.create().parse_override(text))
+            except HydraException as error:
+                problems.append(f"{text}: cannot be read as key=value: {str(error).splitlines()[0]}")
+        for override in sorted(parsed, key=lambda override: not options(override.key_or_group)):  # groups first
+            fine = []
+            for text in _choices(override):
+                try:
+                    compose("config", [*search, *good, text])
+                    fine.append(text)
+                except COMPOSITION_ERRORS as error:
+                    cfg = compose("config", [*search, *good])
+                    problems.append(_why_not(text, cfg, options(override.key_or_group)) or f"{text}: {error}")
+            good += fine[:1]
+        try:
+            typed(compose("config", [*search, *good]))
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def _choices(override: Override) -> list[str]:
+    """The overrides that a sweep makes of one; just itself when it is no sweep."""
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [str(override.input_line)]
+
+
+def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
+    """What is wrong with an override that does not compose with `cfg`; None when it is nothing usual."""
+    key, _, value = text.lstrip("+~").partition("=")
+    if options:
+        return f"{key}: found {value!r}; {nearest(value, options)}" if value not in options else None
+    node: Any = cfg
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node):
+            return f"{key}: no such key"
+        if part not in node:
+            return f"{key}: no such key; {nearest(part, map(str, node))}"
+        node = node[part]
+    return None

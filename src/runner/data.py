@@ -1,0 +1,217 @@
+"""From a dataset to batches: splits, the order of samples, and the two ways in (in memory, or streamed).
+
+    dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from runner.dataset.base import Pool, Readable, Samples, Spec
+from runner.determinism import generator
+
+
+class Splits(NamedTuple):
+    """Samples by use, each with its indices into where they came from."""
+
+    train: Samples
+    val: Samples
+    test: Samples
+
+
+def split(
+    pool: Pool, *, seed: int, val_share: float, test_share: float | None, folds: int | None, fold: int | None
+) -> Splits:
+    """Draws the splits from a pool: fixed by the dataset's seed, each class represented in proportion.
+
+    Args:
+        pool: all samples, and the publisher's test set where there is one.
+        seed: fixes the draw.
+        val_share: share of the remaining samples that validate.
+        test_share: share of the pool that tests; None takes the publisher's test set.
+        folds, fold: with K folds the test split is fold k of all samples, the publisher's test set included.
+    """
+    if folds is not None and fold is not None:
+        everything = _join(pool.samples, pool.test) if pool.test else pool.samples
+        rank = _stratified_rank(everything.targets, seed)
+        rest, test = _take(everything, rank % folds != fold), _take(everything, rank % folds == fold)
+    elif test_share is not None:
+        chosen = _every(_stratified_rank(pool.samples.targets, seed), test_share)
+        rest, test = _take(pool.samples, ~chosen), _take(pool.samples, chosen)
+    else:
+        assert pool.test is not None, "checked with the config: a test share or a publisher's test set"
+        rest, test = pool
+    chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
+    return Splits(train=_take(rest, ~chosen), val=_take(rest, chosen), test=test)
+
+
+def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
+    """Ranks [N] of the samples, shuffled within a class, one class after the other.
+
+    Any regular choice of ranks (every tenth, say) has each class in proportion, to within one sample.
+    """
+    shuffled = torch.randperm(len(targets), generator=generator(seed, "split"))
+    if not targets.is_floating_point():
+        shuffled = shuffled[targets[shuffled].argsort(stable=True)]
+    rank = torch.empty_like(shuffled)
+    rank[shuffled] = torch.arange(len(shuffled))
+    return rank
+
+
+def _every(rank: Tensor, share: float) -> Tensor:
+    """A mask of evenly spaced ranks that holds `share` of them."""
+    exact = rank.double()
+    return ((exact + 1) * share).floor() > (exact * share).floor()
+
+
+def _take(samples: Samples, mask: Tensor) -> Samples:
+    indices = mask.nonzero().squeeze(1)
+    inputs = samples.inputs[indices] if isinstance(samples.inputs, Tensor) else Chosen(samples.inputs, indices)
+    return Samples(inputs, samples.targets[indices])
+
+
+def _join(first: Samples, second: Samples) -> Samples:
+    assert isinstance(first.inputs, Tensor)
+    assert isinstance(second.inputs, Tensor)
+    return Samples(torch.cat([first.inputs, second.inputs]), torch.cat([first.targets, second.targets]))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of the inputs that are read one by one."""
+
+    inputs: Readable
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Tensor:
+        found: Tensor = self.inputs[int(self.indices[index])]
+        return found
+
+
+class Source(Protocol):
+    """One way in: the samples of a split, as raw batches on the device, in the order asked for."""
+
+    def __len__(self) -> int: ...
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+class InMemory:
+    """The whole split as tensors on the device; a batch is one `index_select`."""
+
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        inputs = samples.inputs
+        if not isinstance(inputs, Tensor):
+            inputs = torch.stack([inputs[index] for index in range(len(inputs))])
+        self.inputs, self.targets = inputs.to(device), samples.targets.to(device)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in order.to(self.targets.device).split(size):
+            yield self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+
+
+class Streamed:
+    """Samples read one by one by the worker processes of a DataLoader, ahead of the training."""
+
+    def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
+        self.samples, self.device = samples, device
+        self.plan: list[list[int]] = []  # indices of each batch to come; read by the DataLoader as its batch sampler
+        self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            _Pairs(samples),
+            batch_sampler=_Plan(self),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # its own: the global one belongs to the model
+        )
+
+    def __len__(self) -> int:
+        return len(self.samples.targets)
+
+    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        self.plan = [indices.tolist() for indices in order.split(size)]
+        for inputs, targets in self.loader:
+            yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
+
+class _Pairs(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.samples.inputs[index], self.samples.targets[index]
+
+
+class _Plan:
+    def __init__(self, source: Streamed) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.source.plan)
+
+    def __len__(self) -> int:
+        return len(self.source.plan)
+
+
+@dataclass
+class Batches:
+    """A split as batches, ready for the model.
+
+    Args:
+        source: where raw batches come from.
+        spec: of the dataset; its mean and std normalise the inputs.
+        size: samples a batch; the last one of an epoch may be smaller.
+        seed: shuffles, differently in each epoch; None keeps the samples in their order.
+    """
+
+    source: Source
+    spec: Spec
+    size: int
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
+        self.mean, self.std = (torch.tensor(value).view(shape) for value in (self.spec.mean, self.spec.std))
+
+    @property
+    def samples(self) -> int:
+        return len(self.source)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-self.samples // self.size)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [B, *in_shape] as float32 and targets, from batch `start` on: a function of (seed, epoch) alone."""
+        if start >= len(self):
+            return
+        if self.seed is None:
+            order = torch.arange(self.samples)
+        else:
+            order = torch.randperm(self.samples, generator=generator(self.seed, "order", epoch))
+        for inputs, targets in self.source.batches(order[start * self.size :], self.size):
+            yield self.normalise(inputs), targets
+
+    def raw(self, indices: Tensor) -> Tensor:
+        """The inputs of some samples [N], as the dataset has them."""
+        return torch.cat([inputs for inputs, _ in self.source.batches(indices, self.size)])
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Bytes become numbers in [0, 1]; then the mean goes to 0 and the standard deviation to 1."""
+        if self.mean.device != inputs.device:
+            self.mean, self.std = self.mean.to(inputs.device), self.std.to(inputs.device)
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float().div_(255)
+        return (inputs - self.mean).div_(self.std)

@@ -1,0 +1,73 @@
+"""What a dataset component returns."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model, a loss and a person need to know of a dataset before any sample is read.
+
+    Args:
+        task: what the targets are: class numbers, or vectors of numbers.
+        in_shape: shape of one input: (C, H, W) or (F,).
+        out_features: number of classes, or of numbers in a target.
+        classes: a name for each class; empty for regression.
+        mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
+    """
+
+    task: Literal["classification", "regression"]
+    in_shape: tuple[int, ...]
+    out_features: int
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+class Readable(Protocol):
+    """Inputs that are read one by one, such as picture files: `inputs[i]` is a tensor of in_shape."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Samples(NamedTuple):
+    """Inputs with their targets, in a fixed order.
+
+    Args:
+        inputs: [N, *in_shape] as uint8 (bytes of pictures) or float32, or something readable one by one.
+        targets: [N] int64 class numbers, or [N, out_features] float32.
+    """
+
+    inputs: Tensor | Readable
+    targets: Tensor
+
+
+class Pool(NamedTuple):
+    """All samples to draw the splits from, and the publisher's own test set where there is one."""
+
+    samples: Samples
+    test: Samples | None = None
+
+
+class Dataset(Protocol):
+    """A dataset component."""
+
+    spec: Spec
+
+    def load(self) -> Pool: ...
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bytes [N, C, H, W] scaled to [N, C, size, size], bilinear with antialiasing."""
+    if images.shape[-2:] == (size, size):
+        return images
+    scaled = [
+        F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255)
+        for chunk in images.split(4096)  # as floats, four times as large: not all at once
+    ]
+    return torch.cat([chunk.to(torch.uint8) for chunk in scaled])

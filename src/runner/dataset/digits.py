@@ -1,0 +1,38 @@
+"""The handwritten digits that come inside scikit-learn."""
+
+import torch
+
+from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.registry import DATASETS
+
+
+@DATASETS.register("digits")
+class Digits:
+    """1,797 real handwritten digits of 8x8 (UCI optical recognition; Alpaydin and Kaynak 1998): nothing to download.
+
+    Args:
+        size: pixels a side after scaling up.
+
+    Raises:
+        ValueError: size is below 1.
+    """
+
+    def __init__(self, size: int = 32) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, found {size}")
+        self.spec = Spec(
+            task="classification",
+            in_shape=(1, size, size),
+            out_features=10,
+            classes=tuple("0123456789"),
+            mean=(0.3053,),
+            std=(0.3763,),
+        )
+
+    def load(self) -> Pool:
+        """Images [1797, 1, size, size] as bytes, class numbers [1797]."""
+        from sklearn.datasets import load_digits  # half a second to import
+
+        images, targets = load_digits(return_X_y=True)
+        grey = torch.from_numpy(images).float().mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
+        return Pool(Samples(resize(grey, self.spec.in_shape[-1]), torch.from_numpy(targets).long()))

@@ -1,0 +1,34 @@
+"""The IDX format of the MNIST files (LeCun, Cortes and Burges)."""
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runner.errors import DataError
+
+
+def read_idx(path: Path, dims: int) -> Tensor:
+    """Bytes of an IDX file, plain or gzipped, as a uint8 tensor with `dims` dimensions.
+
+    Raises:
+        DataError: the file is cut, damaged, or not of this kind; the message names it.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    magic = bytes([0, 0, 8, dims])  # 8: unsigned bytes
+    if data[:4] != magic:
+        raise DataError(f"{path}: not an IDX file of {dims} dimensions: starts with {data[:4]!r}, expected {magic!r}")
+    header = 4 + 4 * dims
+    shape = np.frombuffer(data[4:header], dtype=">u4").tolist()
+    if len(shape) != dims or len(data) != header + prod(shape):
+        raise DataError(f"{path}: damaged: {len(data)} bytes, expected {header + prod(shape)} for shape {shape}")
+    return torch.from_numpy(np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape).copy())

@@ -1,0 +1,72 @@
+"""MNIST, from its four IDX files."""
+
+from pathlib import Path
+
+from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.dataset.download import Published, download
+from runner.dataset.idx import read_idx
+from runner.errors import DataError
+from runner.registry import DATASETS
+
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+FILES = {
+    "train-images-idx3-ubyte": Published(f"{MIRROR}train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    "train-labels-idx1-ubyte": Published(f"{MIRROR}train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+    "t10k-images-idx3-ubyte": Published(f"{MIRROR}t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+    "t10k-labels-idx1-ubyte": Published(f"{MIRROR}t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+}
+
+
+@DATASETS.register("mnist")
+class MNIST:
+    """60,000 + 10,000 handwritten digits of 28x28 (LeCun, Cortes and Burges).
+
+    Args:
+        root: the folder of the four IDX files (or of `MNIST/raw`, as torchvision lays them); they are
+            downloaded into it when they are not there.
+        size: pixels a side.
+
+    Raises:
+        ValueError: size is below 1.
+    """
+
+    def __init__(self, root: str, size: int = 28) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, found {size}")
+        self.root = Path(root).expanduser()
+        self.spec = Spec(
+            task="classification",
+            in_shape=(1, size, size),
+            out_features=10,
+            classes=tuple("0123456789"),
+            mean=(0.1307,),
+            std=(0.3081,),
+        )
+
+    def load(self) -> Pool:
+        """Images [N, 1, size, size] as bytes and class numbers [N], for training and for testing.
+
+        Raises:
+            DataError: a file is missing and cannot be downloaded, or is damaged.
+        """
+        paths = {name: self._find(name) for name in FILES}
+        missing = {name: FILES[name] for name, path in paths.items() if path is None}
+        if missing:
+            raw = self.root / "MNIST" / "raw"
+            download(missing, raw)
+            paths.update({name: raw / f"{name}.gz" for name in missing})
+        return Pool(self._read("train", paths), self._read("t10k", paths))
+
+    def _find(self, name: str) -> Path | None:
+        places = [folder / file for folder in (self.root, self.root / "MNIST" / "raw") for file in (name, f"{name}.gz")]
+        return next((place for place in places if place.is_file()), None)
+
+    def _read(self, part: str, paths: dict[str, Path | None]) -> Samples:
+        images_path, labels_path = paths[f"{part}-images-idx3-ubyte"], paths[f"{part}-labels-idx1-ubyte"]
+        assert images_path is not None and labels_path is not None
+        images, labels = read_idx(images_path, dims=3), read_idx(labels_path, dims=1)
+        if len(images) != len(labels):
+            raise DataError(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path}")
+        if len(labels) and labels.max() > 9:
+            raise DataError(f"{labels_path}: found the label {labels.max()}, allowed are 0 to 9")
+        return Samples(resize(images.unsqueeze(1), self.spec.in_shape[-1]), labels.long())

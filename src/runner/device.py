@@ -1,0 +1,35 @@
+"""Which device a run computes on."""
+
+import torch
+
+from runner.errors import ConfigError
+
+
+def available() -> list[str]:
+    """The names of the devices of this machine, fastest first."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve(name: str) -> torch.device:
+    """The device that `device.name` means here.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    here = available()
+    if name == "auto":
+        name = here[0]
+    elif name == "cuda":
+        name = "cuda:0"
+    if name not in here:
+        raise ConfigError(f"device.name: found {name!r}, which this machine does not have; it has: {', '.join(here)}")
+    return torch.device(name)
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, such as `cuda:0 (NVIDIA H200)` or `cpu (2 threads)`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

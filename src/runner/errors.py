@@ -1,0 +1,46 @@
+"""What can go wrong in a way that the user can mend, as exceptions that carry an exit code."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class RunnerError(Exception):
+    """A fault that one message explains; the program shows the message, not a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(RunnerError):
+    """The config, or the command line, does not describe something that can run; nothing was created.
+
+    Args:
+        problems: one line for each thing to mend; all of them are shown together.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DataError(RunnerError):
+    """A data file is missing or damaged; the message names it."""
+
+
+class CheckpointError(RunnerError):
+    """A checkpoint is damaged, hostile, or does not fit the run; the message names the file."""
+
+
+class Diverged(RunnerError):
+    """The loss or the gradient is no longer a finite number."""
+
+    exit_code = 3
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint at the end of a message: the allowed names, and which one was probably meant."""
+    allowed = sorted(allowed)
+    close = get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"allowed: {', '.join(allowed) or 'none'}.{hint}"

@@ -1,0 +1,86 @@
+"""The parts of a run, built and together."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from runner.data import Batches
+from runner.dataset.base import Spec
+from runner.settings import Config
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Experiment:
+    """All parts of a run, on its device.
+
+    `model` owns the weights; `forward` calls it, compiled where the config says so; `ema` averages its weights.
+    """
+
+    config: Config
+    spec: Spec
+    device: torch.device
+    model: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    ema: AveragedModel | None
+    loss: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    scaler: torch.amp.GradScaler
+    train: Batches
+    val: Batches
+    test: Batches
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is validated and tested: with averaged weights where there are some."""
+        return self.model if self.ema is None else self.ema.module
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.config.trainer.steps_per_epoch(len(self.train))
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.trainer.total_steps(len(self.train))
+
+    @property
+    def reduction(self) -> str:
+        """Whether the loss is a mean over the batch, a sum, or none of both."""
+        return getattr(self.loss, "reduction", "mean")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of a forward pass in the run's precision."""
+        if self.config.trainer.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=PRECISIONS[self.config.trainer.precision])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types and tensors, under the keys of a checkpoint."""
+        return {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_weights(self, state: dict[str, Any]) -> None:
+        """Takes the weights of a checkpoint, averaged ones too, and nothing else."""
+        self.model.load_state_dict(state["model"])
+        if self.ema is not None and state["ema"] is not None:
+            self.ema.load_state_dict(state["ema"])
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.load_weights(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,39 @@
+"""What a person reads: lines on the console, and the same lines with times and tracebacks in run.log."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+log = logging.getLogger("runner")
+console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints messages through rich, so that they and the progress bar do not overwrite each other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            console.print(f"{record.levelname.lower()}: {record.getMessage()}", style="yellow")
+        else:
+            console.print(record.getMessage())
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Sends the log, Python's warnings included, to the console and to the end of a file."""
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers = [file, ConsoleHandler()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()

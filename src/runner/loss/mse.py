@@ -1,0 +1,9 @@
+"""Mean squared error, as torch has it."""
+
+from torch import nn
+
+from runner.registry import LOSSES
+
+DEPRECATED = ("size_average", "reduce")
+
+LOSSES.register("mse", targets="values", hide=DEPRECATED)(nn.MSELoss)

@@ -1,0 +1,5 @@
+"""Models: ordinary modules that map a batch of inputs [B, *in_shape] to outputs [B, out_features]."""
+
+from runner.model import lenet, mlp
+
+__all__ = ["lenet", "mlp"]

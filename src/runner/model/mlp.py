@@ -1,0 +1,68 @@
+"""The multi-layer perceptron."""
+
+from math import prod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from runner.registry import MODELS
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+@MODELS.register("mlp")
+class MLP(nn.Module):
+    """Linear layers with an activation between them, and normalisation and dropout where asked for.
+
+    Args:
+        in_shape: shape of one input; it is flattened.
+        out_features: number of outputs.
+        hidden: outputs of each hidden layer; an empty list makes a linear model.
+        activation: after each hidden layer.
+        norm: between a hidden layer and its activation.
+        dropout: share of hidden values set to zero in training (Srivastava et al. 2014).
+
+    Shapes:
+        inputs [B, *in_shape] to outputs [B, out_features].
+
+    Raises:
+        ValueError: dropout is not a share, or a layer has no outputs.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        out_features: int,
+        hidden: list[int],
+        activation: Literal["relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid"] = "relu",
+        norm: Literal["none", "batch", "layer"] = "none",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if any(features < 1 for features in hidden):
+            raise ValueError(f"each hidden layer needs at least 1 output, found {list(hidden)}")
+        layers: list[nn.Module] = [nn.Flatten()]
+        features = prod(in_shape)
+        for width in hidden:
+            layers.append(nn.Linear(features, width))
+            if norm != "none":
+                layers.append(NORMS[norm](width))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout != 0:
+                layers.append(nn.Dropout(dropout))
+            features = width
+        layers.append(nn.Linear(features, out_features))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.layers(inputs)
+        return outputs

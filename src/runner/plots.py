@@ -1,0 +1,91 @@
+"""The pictures in plots/: learning curves, and what the model gets right and wrong on the test split."""
+
+import csv
+from pathlib import Path
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from runner.dataset.base import Spec
+
+MISTAKES = 25  # pictures in the grid of worst mistakes
+
+
+def plot_curves(table: Path, target: Path) -> None:
+    """A panel for each metric in metrics.csv: training and validation over epochs."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [column.removeprefix("train/") for column in rows[0] if column.startswith("train/")]
+    figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
+    for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
+        for part in ("train", "val"):
+            points = [(int(row["epoch"]), float(row[f"{part}/{name}"])) for row in rows if row[f"{part}/{name}"]]
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "", label=part)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, target)
+
+
+def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -> None:
+    """How often each class was taken for each other. Outputs [N, K], targets [N]."""
+    classes = len(spec.classes)
+    counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
+    figure = Figure(figsize=(min(4 + 0.35 * classes, 20),) * 2, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts / counts.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    if classes <= 20:
+        for row in range(classes):
+            for column in range(classes):
+                if count := int(counts[row, column]):
+                    dark = count > 0.5 * counts[row].sum()
+                    axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
+        axes.set_xticks(range(classes), spec.classes, rotation=90 if max(map(len, spec.classes)) > 2 else 0)
+        axes.set_yticks(range(classes), spec.classes)
+    axes.set(xlabel="predicted", ylabel="true", title="Test split")
+    _save(figure, target)
+
+
+def worst_mistakes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    """Indices of the wrong answers whose true class was given the least probability, and how many are wrong in all."""
+    probability = outputs.softmax(1).gather(1, targets[:, None]).squeeze(1)
+    wrong = (outputs.argmax(1) != targets).nonzero().squeeze(1)
+    return wrong[probability[wrong].argsort()][:MISTAKES], len(wrong)
+
+
+def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, title: str, target: Path) -> None:
+    """Images with their true class and what they were taken for.
+
+    Args:
+        images: [M, C, H, W] with 1 or 3 channels, any range. outputs: [M, K]. targets: [M].
+    """
+    columns = 5
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(1.6 * columns, 1.9 * rows + 0.4), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels:
+        axes.axis("off")
+    for image, output, truth, axes in zip(images.float(), outputs, targets.tolist(), panels, strict=False):
+        scaled = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-9)
+        axes.imshow(scaled.permute(1, 2, 0).squeeze(-1), cmap="gray")
+        axes.set_title(f"{spec.classes[truth]} taken for {spec.classes[int(output.argmax())]}", fontsize=8)
+    _save(figure, target)
+
+
+def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
+    """For regression: predicted against true numbers of the test split. Both [N, F]."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    low, high = float(targets.min()), float(targets.max())
+    axes.plot([low, high], [low, high], color="gray", linewidth=1)
+    axes.plot(targets.flatten()[:10_000], outputs.flatten()[:10_000], ".", markersize=3)
+    axes.set(xlabel="true", ylabel="predicted", title="Test split")
+    _save(figure, target)
+
+
+def _save(figure: Figure, target: Path) -> None:
+    FigureCanvasAgg(figure).print_png(str(target))

@@ -1,0 +1,119 @@
+"""results.json: what a run is and what came of it, true at every moment."""
+
+import json
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.experiment import Experiment
+from runner.files import write_atomically
+from runner.metrics import Task
+from runner.state import TrainState
+
+Status = Literal["running", "completed", "failed", "diverged", "interrupted"]
+FILE = "results.json"
+
+
+class Results:
+    """The contents of results.json; every change rewrites the file whole.
+
+    Args:
+        folder: the run folder.
+        values: what the file holds.
+    """
+
+    def __init__(self, folder: Path, values: dict[str, Any]) -> None:
+        self.path, self.values = folder / FILE, values
+
+    @classmethod
+    def open(cls, folder: Path, name: str, seed: int, overrides: list[str]) -> "Results":
+        """Those in the folder; where there are none, or a damaged file, those of a run that begins now."""
+        values: dict[str, Any] = {
+            "schema": 1,
+            "name": name,
+            "status": "running",
+            "error": None,
+            "overrides": overrides,
+            "seed": seed,
+            "epoch": 0,
+            "step": 0,
+            "train": {},
+            "val": {},
+            "test": {},
+            "best": None,
+            "fit": "unknown",
+            "parameters": None,
+            "seconds": {"total": 0.0, "train": 0.0},
+            "samples_per_second": None,
+            "started": now(),
+            "finished": None,
+            "resumed": 0,
+        }
+        return cls(folder, values | _read(folder) | {"overrides": overrides})
+
+    def update(self, **changes: Any) -> None:
+        self.values |= changes
+        write_atomically(self.path, json.dumps(_plain(self.values), indent=2, allow_nan=False) + "\n")
+
+    def progress(self, state: TrainState, exp: Experiment) -> None:
+        """How far the training has come."""
+        full = exp.train.size * exp.config.trainer.accumulate
+        samples = state.epoch * exp.train.samples + min(state.position * full, exp.train.samples)
+        best = state.best
+        self.update(
+            epoch=state.epoch,
+            step=state.step,
+            train=state.train,
+            val=state.val,
+            best=None
+            if best.value is None
+            else {
+                "metric": best.metric,
+                "value": best.value,
+                "epoch": best.epoch,
+                "step": best.step,
+                "checkpoint": "checkpoints/best.pt",
+            },
+            seconds=self.values["seconds"] | {"train": round(state.seconds, 3)},
+            samples_per_second=round(samples / state.seconds, 1) if state.seconds else None,
+        )
+
+
+def status_of(folder: Path) -> Status | None:
+    """The status that a run folder's results.json states; None when it states none."""
+    return _read(folder).get("status")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((folder / FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def judge_fit(task: Task, train: dict[str, float], val: dict[str, float]) -> str:
+    """Tells underfitting from overfitting by the share of right answers (accuracy), or of variance explained (r2).
+
+    Below 0.75 in training is underfitting; more than 0.1 less in validation than in training is overfitting.
+    """
+    score = "accuracy" if task == "classification" else "r2"
+    if score not in train or score not in val:
+        return "unknown"
+    if train[score] < 0.75:
+        return "underfitting"
+    return "overfitting" if train[score] - val[score] > 0.1 else "good fit"

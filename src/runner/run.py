@@ -1,0 +1,181 @@
+"""One run, from its folder to its results."""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from runner.build import build
+from runner.checkpoint import Checkpoints, load_checkpoint
+from runner.config import freeze, read_overrides
+from runner.determinism import restore_rng_state
+from runner.device import describe
+from runner.environment import describe_environment
+from runner.errors import Diverged, RunnerError
+from runner.experiment import Experiment
+from runner.files import write_atomically
+from runner.log import logging_to
+from runner.metrics import NAMES, Metrics
+from runner.results import Results, judge_fit, now
+from runner.run_folder import locked
+from runner.settings import Config
+from runner.state import Best, TrainState
+from runner.stop import Stop
+from runner.summary import count_parameters, summarize
+from runner.tracking import Tracker, cut_back
+from runner.train import fit, predict
+
+log = logging.getLogger("runner")
+
+
+def run(config: Config, folder: Path, overrides: list[str], resume: bool = False) -> int:
+    """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code."""
+    with locked(folder), logging_to(folder / "run.log"), Stop() as stop:
+        if resume:
+            overrides = read_overrides(folder / "overrides.yaml") + overrides
+        write_atomically(folder / "config.yaml", freeze(config))
+        write_atomically(folder / "overrides.yaml", freeze(overrides))
+        results = Results.open(folder, config.name, config.seed, overrides)
+        results.update(status="running", error=None, finished=None, resumed=results.values["resumed"] + resume)
+        seconds_before = results.values["seconds"]["total"]
+        started = time.monotonic()
+        try:
+            exit_code = train_and_test(config, folder, results, stop, resume)
+        except Exception as error:
+            exit_code = report(error, results)
+        seconds = results.values["seconds"] | {"total": round(seconds_before + time.monotonic() - started, 3)}
+        results.update(finished=now(), seconds=seconds)
+        say_what_came(results, folder)
+        return exit_code
+
+
+def train_and_test(config: Config, folder: Path, results: Results, stop: Stop, resume: bool) -> int:
+    """The steps of a run. Returns the exit code; raises whatever makes it fail."""
+    if config.device.threads is not None:
+        torch.set_num_threads(config.device.threads)
+    exp = build(config)
+    state = starting_state(exp)
+    checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
+    saved = checkpoints.load_newest(exp.device) if resume else None
+    if resume:
+        cut_back(folder, saved["files"] if saved else {})
+    if saved:
+        exp.load_state_dict(saved)
+        state.load_state_dict(saved)
+        restore_rng_state(saved["rng"], exp.device)
+    announce(exp, state, folder)
+
+    tracker = Tracker(folder, exp, results)
+    if not saved:
+        describe_run(exp, folder, tracker)
+    results.update(parameters=count_parameters(exp.model))
+    try:
+        fit(exp, state, tracker, checkpoints, stop)
+        if not stop.requested:
+            test_best(exp, checkpoints, tracker, results, folder, stop)
+    finally:
+        tracker.close()
+    results.progress(state, exp)
+    if stop.requested:
+        results.update(status="interrupted")
+        log.info("%s: stopped and saved at step %d.", stop.requested.name, state.step)
+        return stop.exit_code
+    results.update(status="completed", fit=judge_fit(exp.spec.task, state.train, state.val))
+    return 0
+
+
+def starting_state(exp: Experiment) -> TrainState:
+    """The state before the first step."""
+    keep, early = exp.config.trainer.checkpoint, exp.config.trainer.early_stopping
+    best = Best(keep.metric, keep.mode)
+    return TrainState.start(exp.spec.task, exp.device, best, Best(early.metric, early.mode, early.min_delta))
+
+
+def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
+    """What a person wants to know before the training starts."""
+    config, sizes = exp.config, (exp.train.samples, exp.val.samples, exp.test.samples)
+    log.info("folder   %s", folder)
+    log.info("model    %s, %s parameters, on %s", config.model.name, f"{count_parameters(exp.model):,}", describe(exp.device))
+    log.info("data     %s, %s training, %s validation, %s test samples", config.dataset.name, *(f"{n:,}" for n in sizes))
+    log.info("train    %s, %s, %d steps of %d samples", config.loss.name, config.optim.name, exp.total_steps,
+             config.trainer.batch_size * config.trainer.accumulate)
+    for group in exp.optimizer.param_groups if config.optim.groups else []:
+        log.info("group    lr %g: %s", group["lr"], ", ".join(names_of(exp, group["params"])))
+    if state.step:
+        log.info("resumed  after step %d, epoch %d", state.step, state.epoch)
+
+
+def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
+    """The names of parameters in the model."""
+    return [name for name, parameter in exp.model.named_parameters() if any(parameter is p for p in parameters)]
+
+
+def describe_run(exp: Experiment, folder: Path, tracker: Tracker) -> None:
+    """Writes down what the run is: model, environment, and in TensorBoard config and hyperparameters."""
+    model = summarize(exp.model, exp.spec.in_shape)
+    environment = describe_environment(describe(exp.device))
+    write_atomically(folder / "model.txt", model)
+    write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+    tracker.describe({"model": model, "config": freeze(exp.config)}, exp.config)
+
+
+def test_best(
+    exp: Experiment, checkpoints: Checkpoints, tracker: Tracker, results: Results, folder: Path, stop: Stop
+) -> None:
+    """The best checkpoint on the test split: metrics, and pictures of what it gets right and wrong."""
+    exp.load_weights(load_checkpoint(checkpoints.best if checkpoints.best.exists() else checkpoints.last, exp.device))
+    metrics, parts = Metrics(exp.spec.task, exp.device), []
+    for outputs, targets, loss in predict(exp, exp.test):
+        metrics.update(loss, outputs, targets)
+        parts.append((outputs.cpu(), targets.cpu()))
+        if stop.requested:
+            return
+    test = metrics.compute()
+    results.update(test=test)
+    tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
+    log.info("test     %s", "  ".join(f"{name} {value:.4f}" for name, value in test.items()))
+    try:
+        draw(exp, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)), folder)
+    except Exception:  # a picture is not worth a run
+        log.warning("The plots could not be drawn.", exc_info=True)
+
+
+def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> None:
+    """All pictures of plots/. Outputs and targets are those of the test split, in order."""
+    from runner import plots  # matplotlib: a quarter of a second to import
+
+    target = folder / "plots"
+    plots.plot_curves(folder / "metrics.csv", target / "curves.png")
+    if exp.spec.task == "regression":
+        plots.plot_fit(outputs, targets, target / "fit.png")
+        return
+    plots.plot_confusion(outputs, targets, exp.spec, target / "confusion.png")
+    if len(exp.spec.in_shape) == 3 and exp.spec.in_shape[0] in (1, 3):
+        worst, wrong = plots.worst_mistakes(outputs, targets)
+        images = exp.test.raw(worst)
+        title = f"{wrong} of {len(targets)} test images are wrong" + (", the worst:" if wrong else "")
+        plots.plot_mistakes(images.cpu(), outputs[worst], targets[worst], exp.spec, title, target / "mistakes.png")
+
+
+def report(error: Exception, results: Results) -> int:
+    """Tells what made the run fail: in results.json, on the console, and with its traceback in run.log."""
+    known = isinstance(error, RunnerError)
+    results.update(
+        status="diverged" if isinstance(error, Diverged) else "failed",
+        error={"type": type(error).__name__, "message": str(error)},
+    )
+    log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=error)
+    return error.exit_code if isinstance(error, RunnerError) else 1
+
+
+def say_what_came(results: Results, folder: Path) -> None:
+    """The last lines: what came of the run, where it lies, and how to go on."""
+    status = results.values["status"]
+    log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
+    if status == "completed":
+        log.info("look     tensorboard --logdir %s", folder)
+    else:
+        log.info("go on    python -m runner resume %s", folder)

@@ -1,0 +1,84 @@
+"""Run folders: made at once, never shared, locked while a process works in them."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from runner.errors import ConfigError
+
+LONGEST_NAME = 80
+
+
+def safe_name(name: str) -> str:
+    """A name that is one path segment: no separators or control characters, no leading dot, at most 80 characters."""
+    cleaned = re.sub(r"[^\w.,=+\-]+", "_", name).strip("._ ")
+    while len(cleaned.encode()) > LONGEST_NAME:
+        cleaned = cleaned[:-1]
+    return cleaned or "run"
+
+
+def make_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
+    """Makes `root/YYYY-MM-DD/HH-MM-SS_name`; when it exists, with a suffix -2, -3, ...: never one that is there.
+
+    Raises:
+        ConfigError: `root` cannot be written.
+    """
+    now = now or datetime.now()
+    return make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_{safe_name(name)}")
+
+
+def make_folder(parent: Path, name: str) -> Path:
+    """Makes `parent/name`, or with a suffix; `mkdir` lets just one process have it."""
+    suffix = 1
+    while True:
+        folder = parent / (name if suffix == 1 else f"{name}-{suffix}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not parent.is_dir():
+                raise ConfigError(f"output_dir: {parent} is not a folder") from None
+            suffix += 1
+        except OSError as error:
+            raise ConfigError(f"output_dir: cannot make {folder}: {error.strerror}") from error
+        else:
+            for part in ("checkpoints", "plots"):
+                (folder / part).mkdir()
+            return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock. The system frees it when the process dies, however it dies; its children never hold it.
+
+    Raises:
+        ConfigError: another live process works in the folder, or it cannot be written.
+    """
+    path = folder / ".lock"
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(descriptor, 200).decode(errors="replace")
+            os.close(descriptor)
+            raise ConfigError(f"{folder}: a live run works in it: {owner or 'an unknown process'}") from None
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            break
+        os.close(descriptor)  # its owner removed it just before we had it
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)

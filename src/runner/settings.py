@@ -1,0 +1,183 @@
+"""The typed config: what each group's values may be. The values themselves stand in `conf/` and nowhere else."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from runner.errors import ConfigError, nearest
+
+Mode = Literal["min", "max"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Every key must be there, none may be added, and "1" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Component(Settings):
+    """The choice of a component: its name, and the values for its constructor."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values for the constructor, as plain Python."""
+        return dict(self.model_extra or {})
+
+
+class Optim(Component):
+    groups: list[dict[str, Any]]
+
+
+class Scheduler(Component):
+    interval: Literal["step", "epoch"]
+
+
+class Dataset(Component):
+    """The keys that all datasets share: how the samples are split, and which way they come in."""
+
+    seed: Annotated[int, Field(ge=0)]
+    val_share: Annotated[float, Field(gt=0, lt=1)]
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: Annotated[int, Field(ge=0)] | None
+    in_memory: bool
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Device(Settings):
+    name: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+    threads: Count | None
+    deterministic: bool
+
+
+PERIOD = re.compile(r"([1-9]\d*)(?:[ _]?(step|epoch)s?)?")
+
+
+def _period(value: int | str) -> int | str:
+    if not PERIOD.fullmatch(str(value)):
+        raise ValueError("should be a number of epochs, at least 1, or a text such as '200 steps'")
+    return value
+
+
+class EarlyStopping(Settings):
+    metric: str
+    mode: Mode
+    patience: Count | None
+    min_delta: Annotated[float, Field(ge=0)]
+
+
+class Checkpoint(Settings):
+    every_steps: Count | None
+    every_epochs: Count | None
+    every_minutes: Annotated[float, Field(gt=0)] | None
+    keep_last: Count
+    metric: str
+    mode: Mode
+
+
+class Trainer(Settings):
+    epochs: Count | None
+    max_steps: Count | None
+    batch_size: Count
+    eval_batch_size: Count
+    accumulate: Count
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    precision: Literal["fp32", "bf16", "fp16"]
+    compile: bool
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    log_every: Count
+    validate_every: Annotated[int | str, AfterValidator(_period)]
+    early_stopping: EarlyStopping
+    checkpoint: Checkpoint
+
+    @property
+    def validation_period(self) -> tuple[int, str]:
+        """How many epochs, or steps, lie between validations, and which of the two it is."""
+        period = PERIOD.fullmatch(str(self.validate_every))
+        assert period is not None, "checked when the settings were made"
+        return int(period[1]), period[2] or "epoch"
+
+    def steps_per_epoch(self, batches: int) -> int:
+        """Optimizer updates in an epoch of so many batches."""
+        return -(-batches // self.accumulate)
+
+    def total_steps(self, batches: int) -> int:
+        """Optimizer updates of the whole run."""
+        by_epochs = None if self.epochs is None else self.epochs * self.steps_per_epoch(batches)
+        return min(limit for limit in (by_epochs, self.max_steps) if limit is not None)
+
+    @model_validator(mode="after")
+    def _ends(self) -> "Trainer":
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("one of trainer.epochs and trainer.max_steps must be a number, or the run never ends")
+        return self
+
+
+class Logger(Settings):
+    name: Literal["tensorboard", "none"]
+
+
+class Config(Settings):
+    """One run, whole."""
+
+    seed: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(min_length=1)]
+    output_dir: Annotated[str, Field(min_length=1)]
+    dry_run: bool
+    plugins: list[str]
+    model: Component
+    loss: Component
+    optim: Optim
+    scheduler: Scheduler
+    dataset: Dataset
+    device: Device
+    trainer: Trainer
+    logger: Logger
+
+
+def parse(values: dict[str, Any]) -> Config:
+    """Plain values as a typed config.
+
+    Raises:
+        ConfigError: with a line for each key that is unknown, missing, or of the wrong type or range.
+    """
+    try:
+        return Config.model_validate_json(json.dumps(values))  # JSON rules: a list is fine for a tuple, "1" is no int
+    except ValidationError as error:
+        lines: dict[str, list[str]] = {}  # a key that may have several types has a reason for each
+        for item in error.errors():
+            start, reason = _explain(item, values)
+            lines.setdefault(start, []).append(reason)
+        raise ConfigError(*(start + " or ".join(reasons) for start, reasons in lines.items())) from error
+
+
+def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
+    """One of pydantic's complaints as the start of a line, with the key and what was found, and the reason."""
+    location, found = item["loc"], item["input"]
+    if item["type"] == "missing":
+        return f"{_dotted(location)}: ", "missing"
+    if item["type"] == "extra_forbidden":
+        model: Any = Config
+        for part in location[:-1]:
+            model = model.model_fields[part].annotation
+        return f"{_dotted(location)}: ", f"no such key; {nearest(str(location[-1]), model.model_fields)}"
+    within: list[int | str] = []  # without the name of the type that pydantic tried, which comes last
+    node: Any = values
+    for part in location:
+        if isinstance(node, dict | list) and (part in node or isinstance(part, int)):
+            node = node[part]
+            within.append(part)
+    reason = item["msg"].removeprefix("Value error, ")
+    return f"{_dotted(within)}: " + ("" if isinstance(found, dict) else f"found {found!r}; "), reason
+
+
+def _dotted(location: Iterable[int | str]) -> str:
+    return ".".join(map(str, location))

@@ -1,0 +1,113 @@
+"""Where a training stands: everything that changes while it runs, beside the weights."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from runner.metrics import Metrics, Task
+from runner.settings import Mode
+
+
+@dataclass
+class Best:
+    """The best value of a metric so far, and for how many looks it has not been beaten."""
+
+    metric: str
+    mode: Mode
+    min_delta: float = 0.0
+    value: float | None = None
+    epoch: int = 0
+    step: int = 0
+    stale: int = 0
+
+    def look(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
+        """Whether the metric is better than ever; a value that is no number never is."""
+        value = metrics[self.metric]
+        sign = 1 if self.mode == "max" else -1
+        better = value == value and (self.value is None or sign * (value - self.value) > self.min_delta)
+        if better:
+            self.value, self.epoch, self.step, self.stale = value, epoch, step, 0
+        else:
+            self.stale += 1
+        return better
+
+
+@dataclass
+class TrainState:
+    """Where a training stands.
+
+    Args:
+        best: of the metric that decides which checkpoint is best.pt.
+        early: of the metric that early stopping watches.
+        recent: sums since the last look at them; `window` since the last log; `sums` since the epoch's start.
+        epoch: epochs completed. step: optimizer updates made. position: updates made in the epoch in hand.
+        validating: the validation of this step is due, or was cut short.
+        val: metrics of the newest validation. train: of the newest epoch.
+        seconds: spent in training. epoch_seconds: in the epoch in hand.
+        lr: of the newest step.
+    """
+
+    best: Best
+    early: Best
+    recent: Metrics
+    window: Metrics
+    sums: Metrics
+    epoch: int = 0
+    step: int = 0
+    position: int = 0
+    validating: bool = False
+    val: dict[str, float] = field(default_factory=dict)
+    train: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    lr: float = 0.0
+
+    @classmethod
+    def start(cls, task: Task, device: torch.device, best: Best, early: Best) -> "TrainState":
+        """The state before the first step."""
+        return cls(best, early, *(Metrics(task, device) for _ in range(3)))
+
+    def fold(self) -> None:
+        """Adds the recent sums to those of the window and of the epoch."""
+        self.window.add(self.recent)
+        self.sums.add(self.recent)
+        self.recent.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As plain types and tensors."""
+        state = dict(vars(self))
+        state |= {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
+        state |= {key: value.state_dict() for key, value in state.items() if isinstance(value, Metrics)}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            own = getattr(self, key)
+            if isinstance(own, Metrics):
+                own.load_state_dict(value)
+            elif isinstance(own, Best):
+                # What to watch is the config's to say; what was seen comes from the checkpoint.
+                own.value, own.epoch, own.step, own.stale = (value[k] for k in ("value", "epoch", "step", "stale"))
+            else:
+                setattr(self, key, value)
+
+
+class Clock:
+    """Counts the seconds of training into the state, and those since the last save."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._last = self._saved = time.monotonic()
+
+    def update(self, state: TrainState) -> None:
+        now = time.monotonic()
+        state.seconds += now - self._last
+        state.epoch_seconds += now - self._last
+        self._last = now
+
+    def saved(self) -> None:
+        self._saved = time.monotonic()
+
+    def since_save(self) -> float:
+        return time.monotonic() - self._saved

@@ -1,0 +1,33 @@
+"""A signal asks the run to stop; the loop finishes the step in hand, saves and leaves."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stop:
+    """While entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`."""
+
+    def __init__(self) -> None:
+        self.requested: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, else 143: a request to end, or a preemption."""
+        return 130 if self.requested == signal.SIGINT else 143
+
+    def __enter__(self) -> "Stop":
+        self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self.requested = self.requested or signal.Signals(number)

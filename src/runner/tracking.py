@@ -1,0 +1,202 @@
+"""Where a run's numbers go while it trains: TensorBoard, metrics.csv, and a progress bar on a terminal.
+
+On resume, files that grew after the checkpoint are cut back to the length they had then, so that every curve
+continues in place: no step twice, no gap.
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from runner.experiment import Experiment
+from runner.log import console
+from runner.metrics import NAMES
+from runner.results import Results
+from runner.settings import Config
+from runner.state import TrainState
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+log = logging.getLogger("runner")
+
+
+class Tracker:
+    """Takes the run's numbers and hands them on.
+
+    Args:
+        folder: the run folder.
+        exp: says what there will be to show.
+        results: told of each epoch.
+    """
+
+    def __init__(self, folder: Path, exp: Experiment, results: Results) -> None:
+        self.folder, self.exp, self.results = folder, exp, results
+        self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[exp.spec.task]]
+        self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
+        self.board = TensorBoard(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
+        self.bar = Bar(exp.total_steps) if console.is_terminal else None
+
+    def describe(self, texts: Mapping[str, str], config: Config) -> None:
+        """What the run is: texts, and the row of the HPARAMS tab."""
+        if self.board is not None:
+            for tag, text in texts.items():
+                self.board.text(tag, text)
+            metrics = [f"{part}/{name}" for part in ("train", "val", "test") for name in NAMES[self.exp.spec.task]]
+            self.board.hparams(flatten(config.model_dump(exclude={"output_dir", "dry_run", "plugins"})), metrics)
+
+    def positions(self) -> dict[str, int]:
+        """The length of each file that grows, by its path within the run folder, all of it handed to the system."""
+        if self.board is not None:
+            self.board.flush()
+        return {str(path.relative_to(self.folder)): path.stat().st_size for path in growing_files(self.folder)}
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """A point on each of some curves."""
+        if self.board is not None:
+            self.board.scalars(values, step)
+        if self.bar is not None:
+            self.bar.show(values)
+
+    def epoch(self, row: Mapping[str, float], state: TrainState) -> None:
+        """An epoch's row in metrics.csv, its line in the log, and the state in results.json."""
+        self.csv.write(row)
+        self.results.progress(state, self.exp)
+        log.info("%s", epoch_line(row))
+
+    def progress(self, step: int) -> None:
+        if self.bar is not None:
+            self.bar.advance(step)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.progress.stop()
+        if self.board is not None:
+            self.board.close()
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def growing_files(folder: Path) -> list[Path]:
+    return [*folder.glob("metrics.csv"), *folder.glob("tensorboard/events.*")]
+
+
+def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
+    """Takes from each growing file what came after `positions` were noted."""
+    for path in growing_files(folder):
+        length = positions.get(str(path.relative_to(folder)), 0)
+        if length == 0:
+            path.unlink()
+        elif length < path.stat().st_size:
+            with path.open("r+b") as file:
+                file.truncate(length)
+
+
+def epoch_line(row: Mapping[str, float]) -> str:
+    """One line for a person, such as `epoch 3  step 120  train/loss 0.1234 ...`."""
+    numbers = [f"{key} {value:.4g}" for key, value in row.items() if key not in ("epoch", "step", "seconds")]
+    return "  ".join([f"epoch {row['epoch']:>3}", f"step {row['step']:>5}", *numbers, f"{row['seconds']:.1f} s"])
+
+
+class Csv:
+    """A table with a row an epoch; numbers are written so that reading them gives back the same bits."""
+
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        self.path, self.columns = path, columns
+
+    def write(self, row: Mapping[str, float]) -> None:
+        try:
+            with self.path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, self.columns)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            log.warning("%s: cannot be written: %s; the training goes on", self.path, error)
+
+
+class TensorBoard:
+    """Event files for TensorBoard. When they cannot be written it warns once, and the training goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+        self._do(lambda: setattr(self, "_writer", SummaryWriter(str(folder), flush_secs=10)))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        for tag, value in values.items():
+            self._with(lambda writer, tag=tag, value=value: writer.add_scalar(tag, value, step))
+
+    def text(self, tag: str, text: str) -> None:
+        """Text as it is, in fixed width."""
+        indented = "".join(f"    {line}\n" for line in text.splitlines())
+        self._with(lambda writer: writer.add_text(tag, indented))
+
+    def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
+        """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
+        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):
+            self._with(lambda writer, summary=summary: writer._get_file_writer().add_summary(summary))
+
+    def flush(self) -> None:
+        self._with(lambda writer: writer.flush())
+
+    def close(self) -> None:
+        self._with(lambda writer: writer.close())
+
+    def _with(self, use: Callable[["SummaryWriter"], Any]) -> None:
+        writer = self._writer
+        if writer is not None:
+            self._do(lambda: use(writer))
+
+    def _do(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except OSError as error:
+            self._writer = None
+            log.warning("%s: TensorBoard cannot write: %s; the training goes on without it", self.folder, error)
+
+
+class Bar:
+    """A progress bar with the newest loss and accuracy."""
+
+    def __init__(self, total_steps: int) -> None:
+        self.progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[newest]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self.task = self.progress.add_task("steps", total=total_steps, newest="")
+        self.progress.start()
+        self._shown = time.monotonic()
+
+    def advance(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self._shown > 0.1:
+            self._shown = now
+            self.progress.update(self.task, completed=step)
+
+    def show(self, values: Mapping[str, float]) -> None:
+        known = [f"{tag} {value:.4g}" for tag, value in values.items() if tag in ("train/loss", "train/accuracy")]
+        if known:
+            self.progress.update(self.task, newest="  ".join(known))

@@ -1,0 +1,247 @@
+"""The training loop.
+
+    fit            epochs, validation, checkpoints, early stopping
+    train_epoch    batches: forward, loss, backward, step
+    evaluate       the metrics of a split, without training
+
+`fit` may be left at any step and entered again with the same state: everything that it decides, it decides from
+`TrainState` and the config.
+"""
+
+import logging
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from runner.experiment import Experiment
+from runner.checkpoint import Checkpoints
+from runner.data import Batches
+from runner.determinism import rng_state
+from runner.errors import Diverged
+from runner.metrics import Metrics
+from runner.state import Clock, TrainState
+from runner.stop import Stop
+from runner.tracking import Tracker
+
+log = logging.getLogger("runner")
+
+
+def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, stop: Stop) -> None:
+    """Trains from where `state` stands until the run is finished or a stop is requested; saves in either case.
+
+    Raises:
+        Diverged: the loss or the gradient is not finite. The weights in the checkpoints are from before.
+        CheckpointError: a checkpoint cannot be written.
+    """
+    clock = Clock(state)
+    if state.validating and not epoch_is_over(exp, state) and validate(exp, state, tracker, stop):  # it was cut short
+        save(exp, state, tracker, checkpoints, clock, best=True)
+
+    while not stop.requested and not finished(exp, state):
+        train_epoch(exp, state, tracker, checkpoints, stop, clock)
+        if stop.requested:
+            break
+        every, unit = exp.config.trainer.validation_period
+        last = state.step == exp.total_steps
+        improved = False
+        if state.validating or last or (unit == "epoch" and (state.epoch + 1) % every == 0):
+            improved = validate(exp, state, tracker, stop)
+            if stop.requested:
+                break
+        end_epoch(exp, state, tracker, clock)
+        if improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
+            save(exp, state, tracker, checkpoints, clock, best=improved)
+
+    if stop.requested:
+        save(exp, state, tracker, checkpoints, clock, best=False)
+
+
+def train_epoch(
+    exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, stop: Stop, clock: Clock
+) -> None:
+    """One pass over the training split, from `state.position` on, or until a stop is requested."""
+    settings = exp.config.trainer
+    params = [parameter for parameter in exp.model.parameters() if parameter.requires_grad]
+    every, unit = settings.validation_period
+    first = state.position * settings.accumulate
+    exp.model.train()
+
+    for index, (inputs, targets) in enumerate(exp.train.epoch(state.epoch, start=first), start=first):
+        # Forward and backward. The gradients of `accumulate` batches add up to that of one large batch.
+        with exp.autocast():
+            outputs = exp.forward(inputs)
+            loss = exp.loss(outputs, targets)
+        summed, objective = reduce(loss, exp.reduction, len(targets), samples_in_step(exp, state))
+        exp.scaler.scale(objective).backward()
+        state.recent.update(summed, outputs, targets)
+        if (index + 1) % settings.accumulate and index + 1 < len(exp.train):
+            continue
+
+        # Step.
+        exp.scaler.unscale_(exp.optimizer)
+        grad_norm = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+        if exp.device.type == "cpu":  # reading a number costs nothing here; elsewhere it would wait for the device
+            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+        if settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(params, settings.clip_norm, grad_norm)
+        exp.scaler.step(exp.optimizer)
+        exp.scaler.update()
+        exp.optimizer.zero_grad()
+        if exp.ema is not None:
+            exp.ema.update_parameters(exp.model)
+        state.step += 1
+        state.position += 1
+        state.lr = exp.optimizer.param_groups[0]["lr"]
+        if exp.config.scheduler.interval == "step":
+            exp.scheduler.step()
+
+        # Look, now and then.
+        if state.step % settings.log_every == 0:
+            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+            log_window(exp, state, tracker, grad_norm)
+        tracker.progress(state.step)
+        state.validating = unit == "step" and state.step % every == 0
+        if epoch_is_over(exp, state):
+            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+            return
+        improved = state.validating and validate(exp, state, tracker, stop)
+        if stop.requested or finished(exp, state):
+            return
+        if improved or save_is_due(exp, state, clock):
+            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+            save(exp, state, tracker, checkpoints, clock, best=improved)
+        exp.model.train()
+
+
+def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
+    """Measures the validation split; returns whether the model is better than ever. Cut short by a stop."""
+    state.validating = True
+    metrics = evaluate(exp, exp.val, stop)
+    if stop.requested:
+        return False
+    state.validating = False
+    state.val = metrics
+    state.fold()
+    tracker.scalars({f"val/{name}": value for name, value in metrics.items()}, state.step)
+    seen = {f"val/{name}": value for name, value in metrics.items()}
+    seen |= {f"train/{name}": value for name, value in state.sums.compute().items()}
+    state.early.look(seen, state.epoch + 1, state.step)
+    return state.best.look(seen, state.epoch + 1, state.step)
+
+
+def evaluate(exp: Experiment, batches: Batches, stop: Stop | None = None) -> dict[str, float]:
+    """The metrics of a split. Cut short by a stop."""
+    metrics = Metrics(exp.spec.task, exp.device)
+    for outputs, targets, loss in predict(exp, batches):
+        metrics.update(loss, outputs, targets)
+        if stop is not None and stop.requested:
+            break
+    return metrics.compute()
+
+
+def predict(exp: Experiment, batches: Batches) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Outputs [B, F], targets and summed loss of each batch, in the order of the split, without training."""
+    exp.judged.eval()
+    for inputs, targets in batches.epoch():
+        with torch.inference_mode(), exp.autocast():
+            outputs = exp.judged(inputs)
+            loss = exp.loss(outputs, targets)
+        summed, _ = reduce(loss, exp.reduction, len(targets), len(targets))
+        yield outputs.float(), targets, summed
+
+
+def reduce(loss: Tensor, reduction: str, samples: int, step_samples: int) -> tuple[Tensor, Tensor]:
+    """A batch's loss as a sum over its samples, and as what to differentiate: its share of the step's loss.
+
+    Args:
+        loss: what the loss returned: a mean or a sum over the batch, or values [B] or [B, F] (then their mean counts).
+        reduction: which of them.
+        samples: in this batch. step_samples: in all batches of the step.
+    """
+    if reduction == "sum":
+        return loss, loss
+    if reduction == "none":
+        loss = loss.mean()
+    return loss.detach() * samples, loss if samples == step_samples else loss * (samples / step_samples)
+
+
+def samples_in_step(exp: Experiment, state: TrainState) -> int:
+    """Samples of the step in hand; the last one of an epoch may have fewer."""
+    full = exp.train.size * exp.config.trainer.accumulate
+    return min(full, exp.train.samples - state.position * full)
+
+
+def epoch_is_over(exp: Experiment, state: TrainState) -> bool:
+    return state.position == exp.steps_per_epoch or state.step == exp.total_steps
+
+
+def finished(exp: Experiment, state: TrainState) -> bool:
+    patience = exp.config.trainer.early_stopping.patience
+    return state.step >= exp.total_steps or (patience is not None and state.early.stale >= patience)
+
+
+def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock) -> None:
+    """Writes the epoch's row and moves on to the next."""
+    state.fold()
+    state.train = state.sums.compute()
+    clock.update(state)
+    row: dict[str, float] = {"epoch": state.epoch + 1, "step": state.step}
+    row |= {f"train/{name}": value for name, value in state.train.items()}
+    row |= {f"val/{name}": value for name, value in state.val.items()}
+    row |= {"lr": state.lr, "seconds": state.epoch_seconds}
+    if state.position == exp.steps_per_epoch:  # max_steps may end a run within an epoch
+        if exp.config.scheduler.interval == "epoch":
+            exp.scheduler.step()
+        state.epoch += 1
+        state.position = 0
+        state.sums.reset()
+        state.epoch_seconds = 0.0
+    tracker.epoch(row, state)
+
+
+def log_window(exp: Experiment, state: TrainState, tracker: Tracker, grad_norm: Tensor) -> None:
+    """Logs the mean over the steps since the last log."""
+    state.fold()
+    scalars = {f"train/{name}": value for name, value in state.window.compute().items()}
+    scalars |= {"train/grad_norm": grad_norm.item(), "lr": state.lr}
+    tracker.scalars(scalars, state.step)
+    state.window.reset()
+
+
+def stop_if_not_finite(exp: Experiment, state: TrainState, checkpoints: Checkpoints, grad_norm: Tensor) -> None:
+    """Raises Diverged when the loss or the gradient is not finite. In fp16 the scaler skips such gradients itself."""
+    loss, norm = state.recent.sums[0].item(), grad_norm.item()
+    if math.isfinite(loss) and (math.isfinite(norm) or exp.scaler.is_enabled()):
+        return
+    what = f"the gradient norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+    good = checkpoints.last if checkpoints.last.exists() else "none yet"
+    raise Diverged(
+        f"step {state.step + 1}: {what}. The last good checkpoint: {good}. Try a lower optim.lr "
+        f"(now {exp.optimizer.param_groups[0]['lr']:g}), trainer.clip_norm=1, or trainer.precision=fp32."
+    )
+
+
+def save_is_due(exp: Experiment, state: TrainState, clock: Clock, epoch_ended: bool = False) -> bool:
+    settings = exp.config.trainer.checkpoint
+    by_steps = settings.every_steps is not None and state.step % settings.every_steps == 0
+    by_epochs = epoch_ended and settings.every_epochs is not None and state.epoch % settings.every_epochs == 0
+    by_minutes = settings.every_minutes is not None and clock.since_save() >= 60 * settings.every_minutes
+    return by_steps or by_epochs or by_minutes
+
+
+def save(
+    exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, clock: Clock, best: bool
+) -> None:
+    """Saves everything that is needed to go on as if nothing had happened."""
+    clock.update(state)
+    contents = {
+        "format": 1,
+        **exp.state_dict(),
+        **state.state_dict(),
+        "rng": rng_state(exp.device),
+        "files": tracker.positions(),
+    }
+    checkpoints.save(contents, best=best)
+    clock.saved()
