@@ -1,5 +1,6 @@
 """From a checked config to the parts of a run."""
 
+import warnings
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -152,6 +153,8 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
 
 def build_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRScheduler:
     choice = config.scheduler
+    # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
+    warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(
         choice.name, choice.values, optimizer=optimizer, total_steps=steps, last_epoch=-1
     )

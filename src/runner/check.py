@@ -39,6 +39,7 @@ def check(config: Config) -> Spec:
     for registry, choice in groups:
         problems += _collect(lambda registry=registry, choice=choice: registry.problems(choice.name, choice.values))
     problems += _collect(lambda: resolve(config.device.name))
+    problems += _collect(lambda: groups_problems(config))
     problems += folds_problems(config)
     if problems:
         raise ConfigError(*problems)
@@ -66,6 +67,16 @@ def load_plugins(modules: list[str]) -> None:
             problems.append(f"the installed plugin {point.name!r} ({point.value}): {type(error).__name__}: {error}")
     if problems:
         raise ConfigError(*problems)
+
+
+def groups_problems(config: Config) -> list[str]:
+    """What is wrong with the keys and types of optim.groups; which parameters they match is tried later."""
+    problems = []
+    for index, group in enumerate(config.optim.groups):
+        values = {key: value for key, value in group.items() if key != "match"}
+        found = OPTIMIZERS.problems(config.optim.name, config.optim.values | values)
+        problems += [line.replace("optim.", f"optim.groups[{index}].", 1) for line in found]
+    return problems
 
 
 def folds_problems(config: Config) -> list[str]:

@@ -11,7 +11,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from runner.config import COMPOSITION_ERRORS, CONF, composition_problems, freeze, thaw, typed
+from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
 from runner.settings import Config
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(arguments[1:]) if command else train(arguments)
     except RunnerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -41,18 +41,25 @@ def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
     refuse_code(arguments)
     exit_codes: list[int] = []
+    refused: list[ConfigError] = []
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def train_one(cfg: DictConfig) -> None:
-        exit_codes.append(train_config(cfg))
+        try:
+            exit_codes.append(train_config(cfg))
+        except ConfigError as error:
+            refused.append(error)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
-    sys.argv[1:] = arguments
+    sys.argv = ["runner", *arguments]
     try:
         train_one()
     except COMPOSITION_ERRORS as error:
-        problems = composition_problems(*hydra_overrides(arguments))
-        raise ConfigError(*(problems or [str(error)])) from error
+        raise ConfigError(*(find_problems(*hydra_overrides(arguments)) or [str(error)])) from error
+    if refused:
+        from runner.check import check
+
+        raise ConfigError(*(find_problems(*hydra_overrides(arguments), check) or refused[0].problems))
     return max(exit_codes, default=0)
 
 
@@ -75,8 +82,8 @@ def train_config(cfg: DictConfig) -> int:
     else:
         folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
     exit_code = run(config, folder, list(job.overrides.task))
-    if exit_code in (130, 143):
-        raise SystemExit(exit_code)  # ends a sweep too
+    if exit_code in (130, 143) and job.mode.name == "MULTIRUN":
+        raise SystemExit(exit_code)  # or the sweep would go on
     return exit_code
 
 

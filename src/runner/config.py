@@ -1,6 +1,6 @@
 """From the command line and `conf/` to a checked config. Here and in cli.py alone Hydra and OmegaConf are known."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,20 @@ from runner.settings import Config, parse
 PACKAGED = Path(__file__).parent / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def compose_config(overrides: Sequence[str] = ()) -> Config:
+    """The typed config of overrides, for use from Python: `compose_config(["model=mlp", "optim.lr=0.1"])`.
+
+    Raises:
+        ConfigError: the overrides do not compose, or a value is of the wrong type.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return typed(compose("config", list(overrides)))
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(*(find_problems(overrides, None) or [str(error)])) from error
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -87,8 +101,16 @@ def _broken(node: Any) -> Iterator[str]:
                 yield from _broken(value)
 
 
-def composition_problems(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """A line for each thing to mend in overrides that Hydra refused; Hydra itself stops at the first."""
+def find_problems(
+    overrides: Sequence[str], config_dir: str | None, check: Callable[[Config], object] = lambda config: None
+) -> list[str]:
+    """A line for each thing to mend in overrides that were refused; composing and checking stop at the first kind.
+
+    Args:
+        overrides: as typed; a sweep's lists are tried value by value.
+        config_dir: searched before `conf/`.
+        check: what the typed config has to pass; raises ConfigError.
+    """
     search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
     good: list[str] = []
     problems = []
@@ -111,11 +133,16 @@ def composition_problems(overrides: Sequence[str], config_dir: str | None) -> li
                     cfg = compose("config", [*search, *good])
                     problems.append(_why_not(text, cfg, options(override.key_or_group)) or f"{text}: {error}")
             good += fine[:1]
-        try:
-            typed(compose("config", [*search, *good]))
-        except ConfigError as error:
-            problems += error.problems
-    return problems
+        while True:  # each round without the overrides that were found wrong, so that they hide no others
+            try:
+                check(typed(compose("config", [*search, *good])))
+                return problems
+            except ConfigError as error:
+                problems += [line for line in error.problems if line not in problems]
+                wrong = [text for text in good if any(line.startswith(_key(text)) for line in error.problems)]
+                if not wrong:
+                    return problems
+                good = [text for text in good if text not in wrong]
 
 
 def _choices(override: Override) -> list[str]:
@@ -127,7 +154,7 @@ def _choices(override: Override) -> list[str]:
 
 def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
     """What is wrong with an override that does not compose with `cfg`; None when it is nothing usual."""
-    key, _, value = text.lstrip("+~").partition("=")
+    key, value = _key(text), text.partition("=")[2]
     if options:
         return f"{key}: found {value!r}; {nearest(value, options)}" if value not in options else None
     node: Any = cfg
@@ -138,3 +165,7 @@ def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
             return f"{key}: no such key; {nearest(part, map(str, node))}"
         node = node[part]
     return None
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]

@@ -124,10 +124,10 @@ class Streamed:
 
     def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
         self.samples, self.device = samples, device
-        self.plan: list[list[int]] = []  # indices of each batch to come; read by the DataLoader as its batch sampler
+        self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Pairs(samples),
-            batch_sampler=_Plan(self),
+            batch_sampler=self.plan,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
@@ -138,7 +138,7 @@ class Streamed:
         return len(self.samples.targets)
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        self.plan = [indices.tolist() for indices in order.split(size)]
+        self.plan.batches = [indices.tolist() for indices in order.split(size)]
         for inputs, targets in self.loader:
             yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
 
@@ -155,14 +155,16 @@ class _Pairs(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 class _Plan:
-    def __init__(self, source: Streamed) -> None:
-        self.source = source
+    """The indices of each batch to come, as the DataLoader's batch sampler."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.source.plan)
+        return iter(self.batches)
 
     def __len__(self) -> int:
-        return len(self.source.plan)
+        return len(self.batches)
 
 
 @dataclass

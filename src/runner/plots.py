@@ -36,7 +36,7 @@ def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -
     counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
     figure = Figure(figsize=(min(4 + 0.35 * classes, 20),) * 2, layout="constrained")
     axes = figure.subplots()
-    axes.imshow(counts / counts.sum(1, keepdim=True).clamp(min=1), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     if classes <= 20:
         for row in range(classes):
             for column in range(classes):
@@ -71,7 +71,7 @@ def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, 
         axes.axis("off")
     for image, output, truth, axes in zip(images.float(), outputs, targets.tolist(), panels, strict=False):
         scaled = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-9)
-        axes.imshow(scaled.permute(1, 2, 0).squeeze(-1), cmap="gray")
+        axes.imshow(scaled.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray")
         axes.set_title(f"{spec.classes[truth]} taken for {spec.classes[int(output.argmax())]}", fontsize=8)
     _save(figure, target)
 
@@ -82,7 +82,7 @@ def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
     axes = figure.subplots()
     low, high = float(targets.min()), float(targets.max())
     axes.plot([low, high], [low, high], color="gray", linewidth=1)
-    axes.plot(targets.flatten()[:10_000], outputs.flatten()[:10_000], ".", markersize=3)
+    axes.plot(targets.flatten()[:10_000].numpy(), outputs.flatten()[:10_000].numpy(), ".", markersize=3)
     axes.set(xlabel="true", ylabel="predicted", title="Test split")
     _save(figure, target)
 

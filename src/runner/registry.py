@@ -82,7 +82,7 @@ class Registry:
     def _mistyped(self, parameter: inspect.Parameter, value: Any) -> str | None:
         if parameter.annotation is parameter.empty:
             return None
-        adapter = TypeAdapter(parameter.annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+        adapter = TypeAdapter(parameter.annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False))
         try:
             adapter.validate_json(json.dumps(value))  # JSON rules: a list is fine for a tuple, "1" is no number
         except ValidationError as error:

@@ -44,6 +44,7 @@ class TrainState:
         recent: sums since the last look at them; `window` since the last log; `sums` since the epoch's start.
         epoch: epochs completed. step: optimizer updates made. position: updates made in the epoch in hand.
         validating: the validation of this step is due, or was cut short.
+        unreported: there were steps since the newest row of metrics.csv.
         val: metrics of the newest validation. train: of the newest epoch.
         seconds: spent in training. epoch_seconds: in the epoch in hand.
         lr: of the newest step.
@@ -58,6 +59,7 @@ class TrainState:
     step: int = 0
     position: int = 0
     validating: bool = False
+    unreported: bool = False
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -83,8 +85,8 @@ class TrainState:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for key, value in state.items():
-            own = getattr(self, key)
+        for key, own in vars(self).items():
+            value = state[key]
             if isinstance(own, Metrics):
                 own.load_state_dict(value)
             elif isinstance(own, Best):

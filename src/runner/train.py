@@ -39,7 +39,7 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
     if state.validating and not epoch_is_over(exp, state) and validate(exp, state, tracker, stop):  # it was cut short
         save(exp, state, tracker, checkpoints, clock, best=True)
 
-    while not stop.requested and not finished(exp, state):
+    while not stop.requested and (state.unreported or not finished(exp, state)):
         train_epoch(exp, state, tracker, checkpoints, stop, clock)
         if stop.requested:
             break
@@ -66,6 +66,8 @@ def train_epoch(
     params = [parameter for parameter in exp.model.parameters() if parameter.requires_grad]
     every, unit = settings.validation_period
     first = state.position * settings.accumulate
+    if finished(exp, state):
+        return
     exp.model.train()
 
     for index, (inputs, targets) in enumerate(exp.train.epoch(state.epoch, start=first), start=first):
@@ -93,6 +95,7 @@ def train_epoch(
             exp.ema.update_parameters(exp.model)
         state.step += 1
         state.position += 1
+        state.unreported = True
         state.lr = exp.optimizer.param_groups[0]["lr"]
         if exp.config.scheduler.interval == "step":
             exp.scheduler.step()
@@ -198,6 +201,7 @@ def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock
         state.position = 0
         state.sums.reset()
         state.epoch_seconds = 0.0
+    state.unreported = False
     tracker.epoch(row, state)
 
 

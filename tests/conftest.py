@@ -1,0 +1,68 @@
+"""What all tests share: running the program, and refusing silent skips in CI."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runner import cli
+from runner.components import REGISTRIES
+from runner.config import compose_config
+from runner.settings import Config
+
+TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", "trainer.batch_size=256"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forbid-skips", action="store_true", help="a skipped test fails, unless it needs a GPU")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    if report.skipped and item.config.getoption("--forbid-skips") and "needs a GPU" not in str(report.longrepr):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for registry in REGISTRIES.values():
+        registry.names()  # has them loaded; what plugins add goes again
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Config]:
+    """Composes and types the config of a run that takes a second."""
+
+    def make(*overrides: str) -> Config:
+        return compose_config([*TINY, "device.threads=1", *overrides])
+
+    return make
+
+
+@pytest.fixture
+def runner(workdir: Path) -> Callable[..., Path]:
+    """Trains a tiny run in this process; returns its folder. `code` is the exit code to expect."""
+
+    def go(*overrides: str, code: int = 0) -> Path:
+        before = set(workdir.glob("outputs/*/*"))
+        assert cli.main([*TINY, "device.threads=1", *overrides]) == code
+        (folder,) = set(workdir.glob("outputs/*/*")) - before
+        return folder
+
+    return go

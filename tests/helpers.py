@@ -1,0 +1,74 @@
+"""Starting the program, and reading back what a run left."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """A run's results.json."""
+    values: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return values
+
+
+def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Starts the program as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "runner", *arguments],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Waits for a process; returns what it printed."""
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == code, output
+    return output
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Whether two checkpoints' contents are equal, bit for bit."""
+    if isinstance(left, torch.Tensor):
+        same_kind = isinstance(right, torch.Tensor) and left.dtype == right.dtype and left.shape == right.shape
+        return same_kind and left.cpu().numpy().tobytes() == right.cpu().numpy().tobytes()
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(equal, left, right))
+    return bool(left == right)
+
+
+TIMINGS = ("seconds", "epoch_seconds", "files")
+
+
+def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:
+    """A checkpoint without what depends on the clock."""
+    contents = torch.load(folder / "checkpoints" / name, weights_only=True)
+    return {key: value for key, value in contents.items() if key not in TIMINGS}
+
+
+def metrics_table(folder: Path) -> list[str]:
+    """The rows of metrics.csv without the seconds."""
+    return [line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
+
+
+def scalars(folder: Path) -> list[tuple[str, int, float]]:
+    """Every scalar of every event file as written: tag, step, value."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    found = []
+    for path in sorted((folder / "tensorboard").glob("events.*")):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    found.append((value.tag, event.step, value.tensor.float_val[0]))
+    return found

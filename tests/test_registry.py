@@ -1,0 +1,62 @@
+import pytest
+import torch
+from torch import nn
+
+from runner.errors import ConfigError
+from runner.registry import MODELS, OPTIMIZERS, Registry
+
+
+@pytest.fixture
+def registry() -> Registry:
+    made = Registry("model")
+
+    @made.register("line", supply={"width": "in_shape"}, hide=("secret",))
+    def line(width: int, bias: float, names: tuple[str, ...] = (), secret: int = 0) -> tuple[object, ...]:
+        return width, bias, names
+
+    return made
+
+
+def test_builds_with_the_values_and_the_supplied_ones_that_are_asked_for(registry: Registry) -> None:
+    assert registry.build("line", {"bias": 0.5}, in_shape=3, total_steps=9) == (3, 0.5, ())
+
+
+def test_a_config_sets_neither_supplied_nor_hidden_parameters(registry: Registry) -> None:
+    assert list(registry.parameters("line")) == ["bias", "names"]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"bias": 1, "names": ["a"]}, None),
+        ({"bias": "1", "names": []}, "model.bias: found '1'; Input should be a valid number"),
+        ({"bias": float("nan"), "names": []}, "model.bias: found nan; Input should be a finite number"),
+        ({"names": []}, "model.bias: missing, needed by line"),
+        ({"bias": 1.0, "nmes": [], "names": []}, "model.nmes: no such key; allowed: bias, names. Did you mean names?"),
+        ({"bias": 1.0, "names": [], "secret": 1}, "model.secret: no such key; allowed: bias, names."),
+    ],
+)
+def test_checks_values_against_the_signature(
+    registry: Registry, values: dict[str, object], problem: str | None
+) -> None:
+    assert registry.problems("line", values) == ([problem] if problem else [])
+
+
+def test_an_unknown_name_gets_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"model.name: found 'lenett'; allowed: .*Did you mean lenet\?"):
+        MODELS.get("lenett")
+
+
+def test_another_component_of_the_same_name_is_refused_naming_both(registry: Registry) -> None:
+    with pytest.raises(ValueError, match=r"registered twice: by .*line and by torch.nn.modules.linear.Linear"):
+        registry.register("line")(nn.Linear)
+
+
+def test_a_repeated_registration_is_harmless(registry: Registry) -> None:
+    registry.register("linear")(nn.Linear)
+    registry.register("linear")(nn.Linear)
+    assert "linear" in registry.names()
+
+
+def test_torch_parts_are_registered_unwrapped() -> None:
+    assert OPTIMIZERS.get("sgd").component is torch.optim.SGD

@@ -1,0 +1,281 @@
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import checkpoint, equal, metrics_table, results, scalars
+
+from runner import cli
+from runner.tracking import Tracker
+
+# One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
+EVERYTHING = [
+    "model.dropout=0.2",
+    "model.norm=batch",
+    "scheduler=cosine",
+    "trainer.ema=0.9",
+    "trainer.clip_norm=1",
+    "trainer.epochs=3",
+    "trainer.log_every=4",
+]
+VARIANTS = {
+    "everything": EVERYTHING,
+    "adam by epochs": ["optim=adam", "scheduler=cosine", "scheduler.interval=epoch", "trainer.epochs=3"],
+    "accumulated": [*EVERYTHING, "trainer.batch_size=64", "trainer.accumulate=4"],
+    "bf16": [*EVERYTHING, "trainer.precision=bf16"],
+    "fp16": ["trainer.precision=fp16", "trainer.epochs=3"],
+    "steps": ["trainer.epochs=null", "trainer.max_steps=20", "trainer.validate_every='5 steps'"],
+    "streamed": [*EVERYTHING, "dataset.in_memory=false"],
+    "early stopping": ["trainer.epochs=3", "trainer.early_stopping.patience=5", "optim.lr=0.5", "trainer.validate_every='2 steps'"],
+}
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals], None]:
+    """Sends a signal to this process when training reaches a step, once."""
+
+    def at(step: int, number: signal.Signals = signal.SIGTERM) -> None:
+        progress = Tracker.progress
+
+        def and_signal(self: Tracker, now: int) -> None:
+            progress(self, now)
+            if now == step:
+                os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Tracker, "progress", and_signal)
+
+    return at
+
+
+def test_a_run_leaves_a_complete_folder(runner: Callable[..., Path]) -> None:
+    folder = runner("name=first/run", "optim.lr=0.1")
+    assert folder.name.endswith("_first_run")
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    events = {path for path in found if path.startswith("tensorboard/events.out.tfevents.")}
+    assert len(events) == 1
+    assert found - events == {
+        "config.yaml",
+        "overrides.yaml",
+        "environment.json",
+        "run.log",
+        "metrics.csv",
+        "model.txt",
+        "results.json",
+        "checkpoints/best.pt",
+        "checkpoints/last.pt",
+        "checkpoints/step-000000006.pt",
+        "checkpoints/step-000000012.pt",
+        "plots/curves.png",
+        "plots/confusion.png",
+        "plots/mistakes.png",
+    }
+
+
+def test_results_tell_what_came_of_the_run(runner: Callable[..., Path]) -> None:
+    values = results(runner("optim.lr=0.1", "seed=0"))
+    assert set(values) == {
+        *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
+        *("fit", "parameters", "seconds", "samples_per_second", "started", "finished", "resumed"),
+    }
+    assert (values["status"], values["error"], values["seed"], values["resumed"]) == ("completed", None, 0, 0)
+    assert (values["epoch"], values["step"], values["parameters"]) == (2, 12, 64 * 16 + 16 + 160 + 10)
+    assert "optim.lr=0.1" in values["overrides"]
+    for part in ("train", "val", "test"):
+        assert set(values[part]) == {"loss", "accuracy"}
+    assert values["best"]["value"] == values["val"]["loss"]
+    assert values["best"]["checkpoint"] == "checkpoints/best.pt"
+
+
+def test_metrics_csv_has_a_row_an_epoch(runner: Callable[..., Path]) -> None:
+    folder = runner()
+    header, *rows = metrics_table(folder)
+    assert header == "epoch,step,train/loss,train/accuracy,val/loss,val/accuracy,lr"
+    assert [row.split(",")[:2] for row in rows] == [["1", "6"], ["2", "12"]]
+    assert float(rows[-1].split(",")[2]) == results(folder)["train"]["loss"]
+
+
+def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(runner: Callable[..., Path]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = runner("trainer.log_every=4")
+    steps: dict[str, list[int]] = {}
+    for tag, step, _ in scalars(folder):
+        steps.setdefault(tag, []).append(step)
+    assert steps == {
+        **dict.fromkeys(("train/loss", "train/accuracy", "train/grad_norm", "lr"), [4, 8, 12]),
+        **dict.fromkeys(("val/loss", "val/accuracy"), [6, 12]),
+        **dict.fromkeys(("test/loss", "test/accuracy"), [12]),
+    }
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert {"model/text_summary", "config/text_summary"} <= set(board.Tags()["tensors"])
+    assert "_hparams_/session_start_info" in board.summary_metadata
+    assert [path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()] == []
+
+
+def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(runner: Callable[..., Path]) -> None:
+    each = [value for tag, _, value in scalars(runner("trainer.log_every=1", "trainer.batch_size=259")) if tag == "train/loss"]
+    by_four = [value for tag, _, value in scalars(runner("trainer.log_every=4", "trainer.batch_size=259")) if tag == "train/loss"]
+    assert len(each) == 10  # 1,295 samples are 5 full batches an epoch
+    assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
+
+
+def test_equal_seeds_give_equal_bits_and_another_seed_does_not(runner: Callable[..., Path]) -> None:
+    one, same, other = (checkpoint(runner(*EVERYTHING, f"seed={seed}")) for seed in (1, 1, 2))
+    assert equal(one, same)
+    assert not equal(one["model"], other["model"])
+
+
+def test_streamed_and_in_memory_runs_are_equal_bit_for_bit(runner: Callable[..., Path]) -> None:
+    in_memory = runner(*EVERYTHING)
+    for workers in (0, 2):
+        streamed = runner(*EVERYTHING, "dataset.in_memory=false", f"dataset.workers={workers}")
+        assert equal(checkpoint(streamed), checkpoint(in_memory))
+        assert metrics_table(streamed) == metrics_table(in_memory)
+
+
+@pytest.mark.parametrize("step", [1, 6, 9, 15, 16, 18])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_run_resumes_bit_for_bit(
+    runner: Callable[..., Path], interrupt: Callable[..., None], variant: str, step: int
+) -> None:
+    undisturbed = runner(*VARIANTS[variant])
+    interrupt(step)
+    stopped = runner(*VARIANTS[variant], code=143)
+    assert results(stopped)["status"] == "interrupted"
+    assert checkpoint(stopped)["step"] == step
+    assert cli.main(["resume", str(stopped)]) == 0
+    for name in ("last.pt", "best.pt"):
+        assert equal(checkpoint(stopped, name), checkpoint(undisturbed, name))
+    assert metrics_table(stopped) == metrics_table(undisturbed)
+    assert scalars(stopped) == scalars(undisturbed)
+    after, before = results(stopped), results(undisturbed)
+    assert after["resumed"] == 1
+    assert {key: after[key] for key in ("status", "best", "test", "train", "val")} == {
+        key: before[key] for key in ("status", "best", "test", "train", "val")
+    }
+
+
+def test_a_stop_inside_validation_is_resumed_bit_for_bit(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runner import train
+
+    variant = ["trainer.validate_every='4 steps'", "dataset.folds=2", "dataset.fold=0", "trainer.eval_batch_size=16"]
+    undisturbed = runner(*variant)
+    predict, calls = train.predict, []
+
+    def and_signal(*args: object) -> object:
+        for batch in predict(*args):  # type: ignore[arg-type]
+            calls.append(batch)
+            if len(calls) == 8:  # in the second validation
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(train, "predict", and_signal)
+    stopped = runner(*variant, code=143)
+    assert checkpoint(stopped)["validating"] is True
+    monkeypatch.undo()
+    os.chdir(stopped.parents[2])
+    assert cli.main(["resume", str(stopped)]) == 0
+    one, other = checkpoint(stopped), checkpoint(undisturbed)
+    assert [key for key in one if not equal(one[key], other[key])] == []
+    assert scalars(stopped) == scalars(undisturbed)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
+def test_each_signal_saves_and_exits_with_its_code(
+    runner: Callable[..., Path], interrupt: Callable[..., None], number: signal.Signals, code: int
+) -> None:
+    interrupt(3, number)
+    folder = runner(code=code)
+    assert results(folder)["status"] == "interrupted"
+    assert checkpoint(folder)["step"] == 3
+    assert f"resume {folder}" in (folder / "run.log").read_text()
+
+
+def test_resuming_a_completed_run_changes_nothing(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runner()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder)]) == 0
+    assert "completed already" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: Callable[..., Path]) -> None:
+    longer = runner("trainer.epochs=4")
+    extended = runner("trainer.epochs=2")
+    assert cli.main(["resume", str(extended), "trainer.epochs=4"]) == 0
+    assert equal(checkpoint(extended), checkpoint(longer))
+    assert "trainer.epochs=4" in results(extended)["overrides"]
+
+
+@pytest.mark.parametrize("override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5"])
+def test_a_resumed_run_cannot_become_another(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    folder = runner()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder), override]) == 2
+    assert f"{override.partition('=')[0]}: a resumed run cannot change it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = runner()
+
+    def die(self: Tracker, step: int) -> None:
+        raise MemoryError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "progress", die)
+        folder = runner(code=1)
+    assert cli.main(["resume", str(folder)]) == 0
+    assert equal(checkpoint(folder), checkpoint(undisturbed))
+    assert scalars(folder) == scalars(undisturbed)
+
+
+def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights(runner: Callable[..., Path]) -> None:
+    folder = runner("optim.lr=1e30", "loss=mse", "trainer.checkpoint.every_steps=1", code=3)
+    values = results(folder)
+    assert values["status"] == "diverged"
+    assert values["error"]["type"] == "Diverged"
+    assert "last.pt" in values["error"]["message"]
+    good = checkpoint(folder)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in good["model"].values())
+    assert f"step {good['step'] + 1}:" in values["error"]["message"]
+    assert "Traceback" in (folder / "run.log").read_text()
+
+
+def test_a_failing_run_says_so_and_keeps_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
+    (workdir / "failing_plugin.py").write_text(
+        "import torch\n"
+        "from runner.registry import LOSSES\n"
+        "class Failing(torch.nn.CrossEntropyLoss):\n"
+        "    def forward(self, outputs, targets):\n"
+        "        if outputs.device.type != 'meta' and len(outputs) < 256:\n"
+        "            raise ZeroDivisionError('no such batch')\n"
+        "        return super().forward(outputs, targets)\n"
+        "@LOSSES.register('failing')\n"
+        "def failing(): return Failing()\n"
+    )
+    (workdir / "mine" / "loss").mkdir(parents=True)
+    (workdir / "mine" / "loss" / "failing.yaml").write_text("name: failing\n")
+    folder = runner("plugins=[failing_plugin]", "loss=failing", "--config-dir=mine", code=1)
+    values = results(folder)
+    assert (values["status"], values["error"]) == (
+        "failed",
+        {"type": "ZeroDivisionError", "message": "no such batch"},
+    )
+    assert values["finished"] is not None
+    assert "failing_plugin.py" in (folder / "run.log").read_text()
+
+
+def test_the_environment_is_recorded(runner: Callable[..., Path]) -> None:
+    environment = json.loads((runner() / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert {"device", "host", "git", "command"} <= environment.keys()
