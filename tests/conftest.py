@@ -1,16 +1,15 @@
 """What all tests share: running the program, and refusing silent skips in CI."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from runner import cli
-from runner.components import REGISTRIES
 from runner.config import compose_config
+from runner.registry import REGISTRIES
 from runner.settings import Config
 
 TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", "trainer.batch_size=256"]
@@ -21,8 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report: Any = yield
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.skipped and item.config.getoption("--forbid-skips") and "needs a GPU" not in str(report.longrepr):
         report.outcome = "failed"
     return report

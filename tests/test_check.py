@@ -77,5 +77,9 @@ def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: C
         "def odd() -> nn.Module:\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))\n"
     )
-    config = tiny("plugins=[odd_plugin]", "model.name=odd", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout")
-    assert "model=odd does not fit dataset=digits: for two samples it returns (2, 7), needed is (2, 10)" in problems_of(config)
+    config = tiny(
+        "plugins=[odd_plugin]", "model.name=odd", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"
+    )
+    assert "model=odd does not fit dataset=digits: for two samples it returns (2, 7), needed is (2, 10)" in problems_of(
+        config
+    )

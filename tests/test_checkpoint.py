@@ -43,7 +43,9 @@ def test_every_flipped_bit_every_zeroed_page_and_every_cut_is_noticed(tmp_path: 
         flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
         damaged.append(bytes(flipped))
     damaged += [whole[:length] for length in (0, 1, 77, 78, 79, 100, *range(len(whole) - 90, len(whole)))]
-    damaged += [whole[:at] + bytes(64) + whole[at + 64 :] for at in range(0, len(whole), 64) if any(whole[at : at + 64])]
+    damaged += [
+        whole[:at] + bytes(64) + whole[at + 64 :] for at in range(0, len(whole), 64) if any(whole[at : at + 64])
+    ]
     damaged += [whole + b"x"]
     for data in damaged:
         path.write_bytes(data)
@@ -56,8 +58,8 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "pwned"),)
 
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
     with pytest.raises(CheckpointError, match="damaged, or no checkpoint of this program"):
-        (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
         load_checkpoint(tmp_path / "plain.pt")
     save_checkpoint(tmp_path / "proved.pt", {"model": Hostile()})
     with pytest.raises(CheckpointError, match=r"proved\.pt: refused"):
@@ -120,7 +122,7 @@ def test_no_checkpoint_at_all_is_no_error(tmp_path: Path) -> None:
 
 
 def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(CheckpointError, match=r"a\.pt: no room: needs [\d,]+ bytes, 10 are free"):
         save_checkpoint(tmp_path / "a.pt", CONTENTS)
     assert names(tmp_path) == []

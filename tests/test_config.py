@@ -6,10 +6,9 @@ import pytest
 from runner.check import check
 from runner.config import CONF, compose_config, freeze, thaw
 from runner.errors import ConfigError
-from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
+from runner.registry import REGISTRIES
 from runner.settings import Component
 
-COMPONENTS = {"model": MODELS, "loss": LOSSES, "optim": OPTIMIZERS, "scheduler": SCHEDULERS, "dataset": DATASETS}
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [(path.parts[0], path.stem) for path in FILES if len(path.parts) == 2]
 ELSEWHERE = {("device", "cuda"), ("device", "mps")}  # devices that this machine may not have
@@ -27,16 +26,16 @@ def test_each_file_composes_and_passes_the_check(group: str, option: str) -> Non
         check(config)
 
 
-@pytest.mark.parametrize(("group", "option"), [each for each in OPTIONS if each[0] in COMPONENTS])
+@pytest.mark.parametrize(("group", "option"), [each for each in OPTIONS if each[0] in REGISTRIES])
 def test_each_parameter_of_a_component_stands_in_its_file(group: str, option: str) -> None:
     choice: Component = getattr(compose_config([f"{group}={option}"]), group)
     assert choice.name == option
-    assert choice.values.keys() == COMPONENTS[group].parameters(option).keys()
+    assert choice.values.keys() == REGISTRIES[group].parameters(option).keys()
 
 
-@pytest.mark.parametrize("group", COMPONENTS)
+@pytest.mark.parametrize("group", REGISTRIES)
 def test_each_component_has_a_file(group: str) -> None:
-    assert COMPONENTS[group].names() == sorted(option for folder, option in OPTIONS if folder == group)
+    assert REGISTRIES[group].names() == sorted(option for folder, option in OPTIONS if folder == group)
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "experiment"])

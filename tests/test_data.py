@@ -1,3 +1,5 @@
+from itertools import chain
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ def drawn(samples: int = 100, test: Samples | None = None, **choice: float | int
 
 def test_splits_are_disjoint_cover_everything_and_have_their_shares() -> None:
     parts = [identities(part) for part in drawn()]
-    assert sorted(sum(parts, [])) == list(range(100))
+    assert sorted(chain(*parts)) == list(range(100))
     assert [len(part) for part in parts] == [72, 8, 20]
 
 
@@ -48,9 +50,9 @@ def test_the_dataset_seed_alone_fixes_the_splits() -> None:
 
 def test_folds_are_disjoint_cover_everything_and_are_stratified() -> None:
     folds = [drawn(folds=5, fold=fold) for fold in range(5)]
-    assert sorted(sum((identities(fold.test) for fold in folds), [])) == list(range(100))
+    assert sorted(chain(*(identities(fold.test) for fold in folds))) == list(range(100))
     for fold in folds:
-        assert sorted(sum((identities(part) for part in fold), [])) == list(range(100))
+        assert sorted(chain(*(identities(part) for part in fold))) == list(range(100))
         assert all(6 <= count <= 7 for count in fold.test.targets.bincount())
 
 
@@ -58,7 +60,7 @@ def test_the_publishers_test_set_is_kept_unless_folds_are_asked_for() -> None:
     published = Samples(torch.full((10, 2), -1.0), torch.zeros(10, dtype=torch.long))
     assert identities(drawn(test=published, test_share=None).test) == [-1] * 10
     tested = [identities(drawn(test=published, test_share=None, folds=2, fold=fold).test) for fold in range(2)]
-    assert sorted(sum(tested, [])) == [-1] * 10 + list(range(100))
+    assert sorted(chain(*tested)) == [-1] * 10 + list(range(100))
 
 
 def test_inputs_that_are_read_one_by_one_are_split_without_reading_them() -> None:
@@ -69,7 +71,9 @@ def test_inputs_that_are_read_one_by_one_are_split_without_reading_them() -> Non
         def __getitem__(self, index: int) -> Tensor:
             return torch.tensor([float(index)])
 
-    parts = split(Pool(Samples(Unread(), torch.arange(30) % 3)), seed=0, val_share=0.1, test_share=0.5, folds=None, fold=None)
+    parts = split(
+        Pool(Samples(Unread(), torch.arange(30) % 3)), seed=0, val_share=0.1, test_share=0.5, folds=None, fold=None
+    )
     assert isinstance(parts.test.inputs, Chosen)
     assert len(parts.test.inputs) == 15
     index = int(parts.test.inputs.indices[3])
@@ -103,7 +107,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     first = order(one, 0)
     torch.manual_seed(6)
     assert order(same, 0) == first
-    assert sorted(sum(first, [])) == list(range(50))
+    assert sorted(chain(*first)) == list(range(50))
     assert order(one, 1) != first
     assert order(other, 0) != first
 
@@ -117,7 +121,11 @@ def test_an_epoch_can_start_at_any_batch(kind: int) -> None:
 
 
 def test_without_a_seed_the_samples_keep_their_order() -> None:
-    assert order(Batches(InMemory(numbered(20), CPU), SPEC, 8), 3) == [list(range(8)), list(range(8, 16)), list(range(16, 20))]
+    assert order(Batches(InMemory(numbered(20), CPU), SPEC, 8), 3) == [
+        list(range(8)),
+        list(range(8, 16)),
+        list(range(16, 20)),
+    ]
 
 
 def test_streaming_leaves_the_global_random_numbers_alone() -> None:

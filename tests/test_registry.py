@@ -39,7 +39,12 @@ def test_a_config_sets_neither_supplied_nor_hidden_parameters(registry: Registry
 def test_checks_values_against_the_signature(
     registry: Registry, values: dict[str, object], problem: str | None
 ) -> None:
-    assert registry.problems("line", values) == ([problem] if problem else [])
+    if problem is None:
+        registry.check("line", values)
+    else:
+        with pytest.raises(ConfigError) as caught:
+            registry.check("line", values)
+        assert str(caught.value) == problem
 
 
 def test_an_unknown_name_gets_the_nearest_one() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import checkpoint, equal, metrics_table, results, scalars
 
+from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
 from runner.tracking import Tracker
 
@@ -29,7 +29,12 @@ VARIANTS = {
     "fp16": ["trainer.precision=fp16", "trainer.epochs=3"],
     "steps": ["trainer.epochs=null", "trainer.max_steps=20", "trainer.validate_every='5 steps'"],
     "streamed": [*EVERYTHING, "dataset.in_memory=false"],
-    "early stopping": ["trainer.epochs=3", "trainer.early_stopping.patience=5", "optim.lr=0.5", "trainer.validate_every='2 steps'"],
+    "early stopping": [
+        "trainer.epochs=3",
+        "trainer.early_stopping.patience=5",
+        "optim.lr=0.5",
+        "trainer.validate_every='2 steps'",
+    ],
 }
 
 
@@ -105,9 +110,9 @@ def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(
     for tag, step, _ in scalars(folder):
         steps.setdefault(tag, []).append(step)
     assert steps == {
-        **dict.fromkeys(("train/loss", "train/accuracy", "train/grad_norm", "lr"), [4, 8, 12]),
-        **dict.fromkeys(("val/loss", "val/accuracy"), [6, 12]),
-        **dict.fromkeys(("test/loss", "test/accuracy"), [12]),
+        **{tag: [4, 8, 12] for tag in ("train/loss", "train/accuracy", "train/grad_norm", "lr")},
+        **{tag: [6, 12] for tag in ("val/loss", "val/accuracy")},
+        **{tag: [12] for tag in ("test/loss", "test/accuracy")},
     }
     board = EventAccumulator(str(folder / "tensorboard")).Reload()
     assert {"model/text_summary", "config/text_summary"} <= set(board.Tags()["tensors"])
@@ -116,8 +121,16 @@ def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(
 
 
 def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(runner: Callable[..., Path]) -> None:
-    each = [value for tag, _, value in scalars(runner("trainer.log_every=1", "trainer.batch_size=259")) if tag == "train/loss"]
-    by_four = [value for tag, _, value in scalars(runner("trainer.log_every=4", "trainer.batch_size=259")) if tag == "train/loss"]
+    each = [
+        value
+        for tag, _, value in scalars(runner("trainer.log_every=1", "trainer.batch_size=259"))
+        if tag == "train/loss"
+    ]
+    by_four = [
+        value
+        for tag, _, value in scalars(runner("trainer.log_every=4", "trainer.batch_size=259"))
+        if tag == "train/loss"
+    ]
     assert len(each) == 10  # 1,295 samples are 5 full batches an epoch
     assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
 
@@ -196,7 +209,9 @@ def test_each_signal_saves_and_exits_with_its_code(
     assert f"resume {folder}" in (folder / "run.log").read_text()
 
 
-def test_resuming_a_completed_run_changes_nothing(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_a_completed_run_changes_nothing(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder)]) == 0

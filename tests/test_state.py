@@ -32,5 +32,10 @@ def test_state_survives_a_checkpoint_but_not_what_the_config_watches() -> None:
     state.window.update(torch.tensor(2.0), torch.ones(1, 2), torch.tensor([0]))
     restored = start("train/loss")
     restored.load_state_dict(state.state_dict())
-    assert (restored.step, restored.val, restored.best.value, restored.best.metric) == (7, {"loss": 0.5}, 0.5, "train/loss")
+    assert (restored.step, restored.val, restored.best.value, restored.best.metric) == (
+        7,
+        {"loss": 0.5},
+        0.5,
+        "train/loss",
+    )
     assert restored.window.compute() == state.window.compute()

@@ -146,7 +146,9 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
             raise ConfigError(f"optim.groups[{index}].match: needs a pattern for parameter names, such as '*.bias'")
         chosen = {name: rest.pop(name) for name in list(rest) if fnmatchcase(name, pattern)}
         if not chosen:
-            raise ConfigError(f"optim.groups[{index}].match: {pattern!r} matches none of the parameters {', '.join(rest)}")
+            raise ConfigError(
+                f"optim.groups[{index}].match: {pattern!r} matches none of the parameters {', '.join(rest)}"
+            )
         made.append({"params": list(chosen.values()), **values})
     return [*made, {"params": list(rest.values())}] if rest else made
 

@@ -5,20 +5,21 @@ The parts are tried on torch's `meta` device, where tensors have shapes but no n
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
 import torch
+from torch import nn
 
 from runner.build import build_dataset, build_loss, build_model, build_optimizer, build_scheduler
-from runner.dataset.base import Spec
+from runner.dataset.base import Dataset, Spec
 from runner.device import resolve
 from runner.errors import ConfigError, nearest
 from runner.metrics import NAMES
-from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS, Registry
+from runner.registry import OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
-from runner.settings import Dataset as DatasetSettings
 
 
 def check(config: Config) -> Spec:
@@ -29,21 +30,28 @@ def check(config: Config) -> Spec:
     """
     load_plugins(config.plugins)
     problems: list[str] = []
-    groups: list[tuple[Registry, Component]] = [
-        (MODELS, config.model),
-        (LOSSES, config.loss),
-        (OPTIMIZERS, config.optim),
-        (SCHEDULERS, config.scheduler),
-        (DATASETS, config.dataset),
-    ]
-    for registry, choice in groups:
-        problems += _collect(lambda registry=registry, choice=choice: registry.problems(choice.name, choice.values))
-    problems += _collect(lambda: resolve(config.device.name))
-    problems += _collect(lambda: groups_problems(config))
-    problems += folds_problems(config)
+    for group, registry in REGISTRIES.items():
+        choice: Component = getattr(config, group)
+        with gathering(problems):
+            registry.check(choice.name, choice.values)
+    with gathering(problems):
+        check_groups(config)
+    with gathering(problems):
+        check_folds(config)
+    with gathering(problems):
+        resolve(config.device.name)
     if problems:
         raise ConfigError(*problems)
     return try_parts(config)
+
+
+@contextmanager
+def gathering(problems: list[str]) -> Iterator[None]:
+    """Adds the lines of a ConfigError to `problems` and goes on."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += [line for line in error.problems if line not in problems]
 
 
 def load_plugins(modules: list[str]) -> None:
@@ -69,23 +77,23 @@ def load_plugins(modules: list[str]) -> None:
         raise ConfigError(*problems)
 
 
-def groups_problems(config: Config) -> list[str]:
-    """What is wrong with the keys and types of optim.groups; which parameters they match is tried later."""
-    problems = []
+def check_groups(config: Config) -> None:
+    """The keys and types of optim.groups; which parameters they match is tried with the model."""
+    problems: list[str] = []
     for index, group in enumerate(config.optim.groups):
         values = {key: value for key, value in group.items() if key != "match"}
-        found = OPTIMIZERS.problems(config.optim.name, config.optim.values | values)
-        problems += [line.replace("optim.", f"optim.groups[{index}].", 1) for line in found]
-    return problems
+        with gathering(problems):
+            OPTIMIZERS.check(config.optim.name, config.optim.values | values, f"optim.groups[{index}]")
+    if problems:
+        raise ConfigError(*problems)
 
 
-def folds_problems(config: Config) -> list[str]:
+def check_folds(config: Config) -> None:
     folds, fold = config.dataset.folds, config.dataset.fold
     if (folds is None) != (fold is None):
-        return [f"dataset.folds and dataset.fold go together: found folds {folds}, fold {fold}"]
+        raise ConfigError(f"dataset.folds and dataset.fold go together: found folds {folds}, fold {fold}")
     if folds is not None and fold is not None and fold >= folds:
-        return [f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed"]
-    return []
+        raise ConfigError(f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed")
 
 
 def try_parts(config: Config) -> Spec:
@@ -95,83 +103,80 @@ def try_parts(config: Config) -> Spec:
         ConfigError: a part refuses its values, or two do not fit together.
     """
     problems: list[str] = []
-    spec = _attempt(problems, config, "dataset", lambda c: build_dataset(c).spec)
-    if spec is None:
+    dataset: Dataset | None = attempt(config, "dataset", build_dataset, problems)
+    if dataset is None:
         raise ConfigError(*problems)
-    problems += metric_problems(config, spec)
+    spec = dataset.spec
+    with gathering(problems):
+        check_metrics(config, spec)
     with torch.device("meta"):
         counts = torch.ones(spec.out_features if spec.task == "classification" else 0)
-        model = _attempt(problems, config, "model", lambda c: build_model(c, spec))
-        loss = _attempt(problems, config, "loss", lambda c: build_loss(c, spec, counts))
-        any_model = model or torch.nn.Linear(1, 1)
-        optimizer = _attempt(problems, config, "optim", lambda c: build_optimizer(c, any_model))
+        model = attempt(config, "model", lambda c: build_model(c, spec), problems)
+        loss = attempt(config, "loss", lambda c: build_loss(c, spec, counts), problems)
+        optimizer = attempt(config, "optim", lambda c: build_optimizer(c, model or nn.Linear(1, 1)), problems)
         if optimizer is not None:
-            _attempt(problems, config, "scheduler", lambda c: build_scheduler(c, optimizer, 100))
+            attempt(config, "scheduler", lambda c: build_scheduler(c, optimizer, 100), problems)
         if model is not None:
-            problems += shape_problems(config, spec, model, loss)
+            with gathering(problems):
+                check_shapes(config, spec, model, loss)
     if problems:
         raise ConfigError(*problems)
     return spec
 
 
-def shape_problems(config: Config, spec: Spec, model: torch.nn.Module, loss: torch.nn.Module | None) -> list[str]:
-    """What goes wrong when a batch of two samples goes through model and loss."""
-    pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
-    wanted = (2, spec.out_features)
-    try:
-        with torch.inference_mode():
-            outputs = model(torch.empty(2, *spec.in_shape))
-            if tuple(outputs.shape) != wanted:
-                return [f"{pair}: for two samples it returns {tuple(outputs.shape)}, needed is {wanted}"]
-            if loss is not None:
-                classes = spec.task == "classification"
-                loss(outputs, torch.zeros(2, dtype=torch.long) if classes else torch.empty(wanted))
-    except NotImplementedError:
-        return []  # an operator that knows no meta tensors: the run will tell
-    except Exception as error:
-        return [f"{pair} of inputs {spec.in_shape} and loss={config.loss.name}: {error}"]
-    return []
-
-
-def metric_problems(config: Config, spec: Spec) -> list[str]:
-    known = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[spec.task]]
-    chosen = {
-        "trainer.checkpoint.metric": config.trainer.checkpoint.metric,
-        "trainer.early_stopping.metric": config.trainer.early_stopping.metric,
-    }
-    return [f"{key}: found {name!r}; {nearest(name, known)}" for key, name in chosen.items() if name not in known]
-
-
-def _attempt(problems: list[str], config: Config, group: str, make: Callable[[Config], Any]) -> Any:
+def attempt(config: Config, group: str, make: Callable[[Config], Any], problems: list[str]) -> Any:
     """What `make` makes; when it refuses, None, and a line that names the key whose value it refused."""
-    try:
-        return make(config)
-    except ConfigError as error:
-        problems += error.problems
-    except Exception as error:
-        problems.append(f"{_culprit(config, group, make)}: {error}")
+    with gathering(problems):
+        try:
+            return make(config)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{culprit(config, group, make)}: {error}") from error
     return None
 
 
-def _culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
+def culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
     """The key whose value is refused: the one with whose default the part can be made."""
-    registry = {"dataset": DATASETS, "model": MODELS, "loss": LOSSES, "optim": OPTIMIZERS, "scheduler": SCHEDULERS}[group]
     choice: Component = getattr(config, group)
-    for key, parameter in registry.parameters(choice.name).items():
-        if parameter.default is parameter.empty or parameter.default == choice.values[key]:
+    for key, parameter in REGISTRIES[group].parameters(choice.name).items():
+        if parameter.default in (parameter.empty, choice.values[key]):
             continue
         values = choice.model_dump() | {key: parameter.default}
         try:
             make(config.model_copy(update={group: type(choice).model_construct(**values)}))
-        except Exception:
+        except Exception:  # not this one, or not this one alone
             continue
         return f"{group}.{key}: found {choice.values[key]!r}"
     return f"{group}={choice.name}"
 
 
-def _collect(attempt: Callable[[], Any]) -> list[str]:
+def check_metrics(config: Config, spec: Spec) -> None:
+    """The metrics that choose the best checkpoint and stop early are ones that this task has."""
+    known = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[spec.task]]
+    chosen = {
+        "trainer.checkpoint.metric": config.trainer.checkpoint.metric,
+        "trainer.early_stopping.metric": config.trainer.early_stopping.metric,
+    }
+    problems = [f"{key}: found {name!r}; {nearest(name, known)}" for key, name in chosen.items() if name not in known]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module | None) -> None:
+    """A batch of two samples goes through the model and the loss."""
+    pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
+    wanted = (2, spec.out_features)
     try:
-        found = attempt()
-    except ConfigError as error:
-        return list(error.problems)
-    return found if isinstance(found, list) else []
+        with torch.inference_mode():
+            outputs = model(torch.empty(2, *spec.in_shape))
+            found = tuple(outputs.shape)
+            if loss is not None and found == wanted:
+                classes = spec.task == "classification"
+                loss(outputs, torch.zeros(2, dtype=torch.long) if classes else torch.empty(wanted))
+    except NotImplementedError:
+        return  # an operator that knows no meta tensors: the run will tell
+    except Exception as error:
+        raise ConfigError(f"{pair} with inputs of {spec.in_shape}, or loss={config.loss.name}: {error}") from error
+    if found != wanted:
+        raise ConfigError(f"{pair}: for two samples it returns {found}, needed is {wanted}")

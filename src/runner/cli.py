@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
@@ -77,12 +78,13 @@ def train_config(cfg: DictConfig) -> int:
     from runner.run_folder import make_folder, make_run_folder
 
     job = HydraConfig.get()
-    if job.mode.name == "MULTIRUN":
+    sweep = job.mode == RunMode.MULTIRUN
+    if sweep:
         folder = make_folder(Path(job.sweep.dir).absolute(), job.job.override_dirname)
     else:
         folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
     exit_code = run(config, folder, list(job.overrides.task))
-    if exit_code in (130, 143) and job.mode.name == "MULTIRUN":
+    if exit_code in (130, 143) and sweep:
         raise SystemExit(exit_code)  # or the sweep would go on
     return exit_code
 

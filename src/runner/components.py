@@ -7,9 +7,7 @@ from rich.table import Table
 
 from runner.errors import ConfigError, nearest
 from runner.log import console
-from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS, Registry
-
-REGISTRIES = {registry.group: registry for registry in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, DATASETS)}
+from runner.registry import REGISTRIES, Registry
 
 
 def print_components(group: str | None, name: str | None) -> None:
@@ -52,6 +50,6 @@ def _type_name(parameter: inspect.Parameter) -> str:
 
 
 def _describe(registry: Registry, name: str) -> str:
-    """The first line of its docstring that says something."""
-    lines = (inspect.getdoc(registry.get(name).component) or "").splitlines()
-    return next((line for line in lines if line.strip()), "")
+    """The first sentence of its docstring."""
+    first, *_ = (inspect.getdoc(registry.get(name).component) or "").strip().split("\n\n")
+    return " ".join(first.split())

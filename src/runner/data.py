@@ -1,6 +1,6 @@
 """From a dataset to batches: splits, the order of samples, and the two ways in (in memory, or streamed).
 
-    dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
+dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
 """
 
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def split(
         rest, test = _take(pool.samples, ~chosen), _take(pool.samples, chosen)
     else:
         assert pool.test is not None, "checked with the config: a test share or a publisher's test set"
-        rest, test = pool
+        rest, test = pool.samples, pool.test
     chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
     return Splits(train=_take(rest, ~chosen), val=_take(rest, chosen), test=test)
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("runner", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "pydantic", "tensorboard")
@@ -21,7 +22,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": device,
         "command": sys.argv,
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "git": {"commit": _git("rev-parse", "HEAD"), "diff": _git("diff", "HEAD")},
     }
 

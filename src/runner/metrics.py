@@ -42,9 +42,7 @@ class Metrics:
         else:
             exact = targets.to(self.sums.dtype)
             error = outputs.to(self.sums.dtype) - exact
-            self.sums[1:] += torch.stack(
-                [error.abs().sum(), error.square().sum(), exact.sum(), exact.square().sum()]
-            )
+            self.sums[1:] += torch.stack([error.abs().sum(), error.square().sum(), exact.sum(), exact.square().sum()])
 
     def add(self, other: "Metrics") -> None:
         """Adds what another has summed."""

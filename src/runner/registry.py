@@ -15,11 +15,12 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 # Known only when a run is built. A component that names one of them as a parameter is handed its value.
 SUPPLIED = {"in_shape", "out_features", "params", "optimizer", "total_steps", "class_counts", "last_epoch"}
+STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered component and what the runner needs to know beside its signature."""
+    """A registered component, and what the runner needs to know beside its signature."""
 
     component: Callable[..., Any]
     where: str
@@ -29,11 +30,7 @@ class Entry:
 
 
 class Registry:
-    """The components of one group, by name.
-
-    Args:
-        group: the group's name, as in `conf/`; its own components lie in the package `runner.<group>`.
-    """
+    """The components of one group, as in `conf/`, by name; the runner's own lie in the package `runner.<group>`."""
 
     def __init__(self, group: str) -> None:
         self.group = group
@@ -67,36 +64,36 @@ class Registry:
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
         """The parameters that a config sets: all of the signature but those supplied at build time."""
         entry = self.get(name)
-        reserved = {*SUPPLIED, *entry.supply, *entry.hide}
         signature = inspect.signature(entry.component, eval_str=True)
-        return {key: parameter for key, parameter in signature.parameters.items() if key not in reserved}
+        return {k: p for k, p in signature.parameters.items() if k not in {*SUPPLIED, *entry.supply, *entry.hide}}
 
-    def problems(self, name: str, values: Mapping[str, Any]) -> list[str]:
-        """What keeps `values` from being handed to the component: unknown, missing and wrongly typed keys."""
-        parameters = self.parameters(name)
-        unknown = [f"{self.group}.{key}: no such key; {nearest(key, parameters)}" for key in values.keys() - parameters]
-        missing = [f"{self.group}.{key}: missing, needed by {name}" for key in parameters.keys() - values]
-        typed = [self._mistyped(parameters[key], value) for key, value in values.items() if key in parameters]
-        return [*sorted(unknown), *sorted(missing), *filter(None, typed)]
-
-    def _mistyped(self, parameter: inspect.Parameter, value: Any) -> str | None:
-        if parameter.annotation is parameter.empty:
-            return None
-        adapter = TypeAdapter(parameter.annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False))
-        try:
-            adapter.validate_json(json.dumps(value))  # JSON rules: a list is fine for a tuple, "1" is no number
-        except ValidationError as error:
-            reasons = {e["msg"] for e in error.errors() if e["type"] != "needs_python_object"}
-            return f"{self.group}.{parameter.name}: found {value!r}; {' or '.join(sorted(reasons))}"
-        return None
+    def check(self, name: str, values: Mapping[str, Any], path: str | None = None) -> None:
+        """Raises ConfigError with a line for each key of `values` that is unknown, missing or of the wrong type."""
+        path, parameters = path or self.group, self.parameters(name)
+        unknown = [f"{path}.{key}: no such key; {nearest(key, parameters)}" for key in values.keys() - parameters]
+        missing = [f"{path}.{key}: missing, needed by {name}" for key in parameters.keys() - values]
+        typed = [_mistyped(path, parameters[key], value) for key, value in values.items() if key in parameters]
+        if problems := [*sorted(unknown), *sorted(missing), *filter(None, typed)]:
+            raise ConfigError(*problems)
 
     def build(self, name: str, values: Mapping[str, Any], **supplied: Any) -> Any:
         """The component, made from the config's values and those of `supplied` that its signature asks for."""
         entry = self.get(name)
         wanted = {key: entry.supply.get(key, key) for key in inspect.signature(entry.component).parameters}
-        own = {key: supplied[source] for key, source in wanted.items() if source in supplied and key not in values}
-        return entry.component(**values, **own)
+        return entry.component(**values, **{key: supplied[name] for key, name in wanted.items() if name in supplied})
+
+
+def _mistyped(path: str, parameter: inspect.Parameter, value: Any) -> str | None:
+    if parameter.annotation is parameter.empty:
+        return None
+    try:  # by the rules of JSON: a list is fine for a tuple, "1" is no number
+        TypeAdapter(parameter.annotation, config=STRICT).validate_json(json.dumps(value))
+    except ValidationError as error:
+        reasons = {each["msg"] for each in error.errors() if each["type"] != "needs_python_object"}
+        return f"{path}.{parameter.name}: found {value!r}; {' or '.join(sorted(reasons))}"
+    return None
 
 
 MODELS, LOSSES, OPTIMIZERS = Registry("model"), Registry("loss"), Registry("optim")
 SCHEDULERS, DATASETS = Registry("scheduler"), Registry("dataset")
+REGISTRIES = {registry.group: registry for registry in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, DATASETS)}

@@ -18,7 +18,7 @@ from runner.errors import Diverged, RunnerError
 from runner.experiment import Experiment
 from runner.files import write_atomically
 from runner.log import logging_to
-from runner.metrics import NAMES, Metrics
+from runner.metrics import Metrics
 from runner.results import Results, judge_fit, now
 from runner.run_folder import locked
 from runner.settings import Config
@@ -96,16 +96,20 @@ def starting_state(exp: Experiment) -> TrainState:
 
 def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
     """What a person wants to know before the training starts."""
-    config, sizes = exp.config, (exp.train.samples, exp.val.samples, exp.test.samples)
-    log.info("folder   %s", folder)
-    log.info("model    %s, %s parameters, on %s", config.model.name, f"{count_parameters(exp.model):,}", describe(exp.device))
-    log.info("data     %s, %s training, %s validation, %s test samples", config.dataset.name, *(f"{n:,}" for n in sizes))
-    log.info("train    %s, %s, %d steps of %d samples", config.loss.name, config.optim.name, exp.total_steps,
-             config.trainer.batch_size * config.trainer.accumulate)
+    config, (train, val, test) = exp.config, (batches.samples for batches in (exp.train, exp.val, exp.test))
+    parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
+    lines = [
+        f"folder   {folder}",
+        f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}",
+        f"data     {config.dataset.name}, {train:,} training, {val:,} validation, {test:,} test samples",
+        f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
+    ]
     for group in exp.optimizer.param_groups if config.optim.groups else []:
-        log.info("group    lr %g: %s", group["lr"], ", ".join(names_of(exp, group["params"])))
+        lines.append(f"group    lr {group['lr']:g}: {', '.join(names_of(exp, group['params']))}")
     if state.step:
-        log.info("resumed  after step %d, epoch %d", state.step, state.epoch)
+        lines.append(f"resumed  after step {state.step:,}, epoch {state.epoch}")
+    for line in lines:
+        log.info(line)
 
 
 def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
@@ -138,7 +142,8 @@ def test_best(
     tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
     log.info("test     %s", "  ".join(f"{name} {value:.4f}" for name, value in test.items()))
     try:
-        draw(exp, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)), folder)
+        all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        draw(exp, all_outputs, all_targets, folder)
     except Exception:  # a picture is not worth a run
         log.warning("The plots could not be drawn.", exc_info=True)
 

@@ -172,8 +172,8 @@ def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
     within: list[int | str] = []  # without the name of the type that pydantic tried, which comes last
     node: Any = values
     for part in location:
-        if isinstance(node, dict | list) and (part in node or isinstance(part, int)):
-            node = node[part]
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
+            node = node[part]  # type: ignore[index]
             within.append(part)
     reason = item["msg"].removeprefix("Value error, ")
     return f"{_dotted(within)}: " + ("" if isinstance(found, dict) else f"found {found!r}; "), reason

@@ -69,7 +69,7 @@ class TrainState:
     @classmethod
     def start(cls, task: Task, device: torch.device, best: Best, early: Best) -> "TrainState":
         """The state before the first step."""
-        return cls(best, early, *(Metrics(task, device) for _ in range(3)))
+        return cls(best, early, Metrics(task, device), Metrics(task, device), Metrics(task, device))
 
     def fold(self) -> None:
         """Adds the recent sums to those of the window and of the epoch."""

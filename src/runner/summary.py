@@ -27,7 +27,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
         return hook
 
     layers = {name: module for name, module in model.named_modules() if not list(module.children()) and name}
-    handles = [module.register_forward_hook(note(name)) for name, module in layers.items()]  # type: ignore[arg-type]
+    handles = [module.register_forward_hook(note(name)) for name, module in layers.items()]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     was_training = model.training
     try:

@@ -7,9 +7,10 @@ continues in place: no step twice, no gap.
 import csv
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,9 +20,6 @@ from runner.metrics import NAMES
 from runner.results import Results
 from runner.settings import Config
 from runner.state import TrainState
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
 
 log = logging.getLogger("runner")
 
@@ -133,40 +131,44 @@ class TensorBoard:
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self.folder = folder
-        self._writer: SummaryWriter | None = None
-        self._do(lambda: setattr(self, "_writer", SummaryWriter(str(folder), flush_secs=10)))
+        self._writer: Any = None  # None too once writing has failed
+        with self._forgiving():
+            self._writer = SummaryWriter(str(folder))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        for tag, value in values.items():
-            self._with(lambda writer, tag=tag, value=value: writer.add_scalar(tag, value, step))
+        with self._forgiving():
+            for tag, value in values.items() if self._writer else ():
+                self._writer.add_scalar(tag, value, step)
 
     def text(self, tag: str, text: str) -> None:
         """Text as it is, in fixed width."""
-        indented = "".join(f"    {line}\n" for line in text.splitlines())
-        self._with(lambda writer: writer.add_text(tag, indented))
+        with self._forgiving():
+            if self._writer:
+                self._writer.add_text(tag, "".join(f"    {line}\n" for line in text.splitlines()))
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
         """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""
         from torch.utils.tensorboard.summary import hparams
 
-        plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in values.items()}
-        for summary in hparams(plain, dict.fromkeys(metrics, 0.0)):
-            self._with(lambda writer, summary=summary: writer._get_file_writer().add_summary(summary))
+        plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values.items()}
+        with self._forgiving():
+            for summary in hparams(plain, dict.fromkeys(metrics, 0.0)) if self._writer else ():
+                self._writer.file_writer.add_summary(summary)
 
     def flush(self) -> None:
-        self._with(lambda writer: writer.flush())
+        with self._forgiving():
+            if self._writer:
+                self._writer.flush()
 
     def close(self) -> None:
-        self._with(lambda writer: writer.close())
+        with self._forgiving():
+            if self._writer:
+                self._writer.close()
 
-    def _with(self, use: Callable[["SummaryWriter"], Any]) -> None:
-        writer = self._writer
-        if writer is not None:
-            self._do(lambda: use(writer))
-
-    def _do(self, action: Callable[[], Any]) -> None:
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
         try:
-            action()
+            yield
         except OSError as error:
             self._writer = None
             log.warning("%s: TensorBoard cannot write: %s; the training goes on without it", self.folder, error)

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from runner.experiment import Experiment
 from runner.checkpoint import Checkpoints
 from runner.data import Batches
 from runner.determinism import rng_state
 from runner.errors import Diverged
+from runner.experiment import Experiment
 from runner.metrics import Metrics
 from runner.state import Clock, TrainState
 from runner.stop import Stop

@@ -49,21 +49,19 @@ class MNIST:
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
         """
-        paths = {name: self._find(name) for name in FILES}
-        missing = {name: FILES[name] for name, path in paths.items() if path is None}
+        missing = {name: source for name, source in FILES.items() if self._find(name) is None}
         if missing:
-            raw = self.root / "MNIST" / "raw"
-            download(missing, raw)
-            paths.update({name: raw / f"{name}.gz" for name in missing})
-        return Pool(self._read("train", paths), self._read("t10k", paths))
+            download(missing, self.root / "MNIST" / "raw")
+        return Pool(self._read("train"), self._read("t10k"))
 
     def _find(self, name: str) -> Path | None:
         places = [folder / file for folder in (self.root, self.root / "MNIST" / "raw") for file in (name, f"{name}.gz")]
         return next((place for place in places if place.is_file()), None)
 
-    def _read(self, part: str, paths: dict[str, Path | None]) -> Samples:
-        images_path, labels_path = paths[f"{part}-images-idx3-ubyte"], paths[f"{part}-labels-idx1-ubyte"]
-        assert images_path is not None and labels_path is not None
+    def _read(self, part: str) -> Samples:
+        images_path, labels_path = self._find(f"{part}-images-idx3-ubyte"), self._find(f"{part}-labels-idx1-ubyte")
+        assert images_path is not None
+        assert labels_path is not None
         images, labels = read_idx(images_path, dims=3), read_idx(labels_path, dims=1)
         if len(images) != len(labels):
             raise DataError(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path}")

@@ -1,0 +1,51 @@
+# `make help` lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-all lint format type check bench tensorboard clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## make the virtual environment with everything in it
+
+run: $(INSTALLED)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
+	$(BIN)/python -m runner $(ARGS)
+
+test: $(INSTALLED)  ## the tests, without the slow ones
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(INSTALLED)  ## all tests but the benchmarks; a skipped one fails
+	$(BIN)/python -m pytest -m "not bench" --forbid-skips $(ARGS)
+
+lint: $(INSTALLED)  ## ruff
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(INSTALLED)  ## let ruff write the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+type: $(INSTALLED)  ## mypy
+	$(BIN)/mypy
+
+check: lint type test  ## what to run before a commit
+
+bench: $(INSTALLED)  ## speed, against a script that does the same work
+	$(BIN)/python -m pytest -m bench -s $(ARGS)
+
+tensorboard: $(INSTALLED)  ## the dashboard of everything under outputs/, on this machine alone
+	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1
+
+clean:  ## remove what can be made again; outputs/ stays
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
