@@ -40,7 +40,6 @@ def build(config: Config) -> Experiment:
     model = build_model(config, spec).to(device)
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
-    steps = config.trainer.total_steps(len(train))
     experiment = Experiment(
         config=config,
         spec=spec,
@@ -50,7 +49,7 @@ def build(config: Config) -> Experiment:
         ema=build_ema(config, model),
         loss=loss,
         optimizer=optimizer,
-        scheduler=build_scheduler(config, optimizer, steps),
+        scheduler=build_scheduler(config, optimizer, len(train)),
         scaler=torch.amp.GradScaler(device.type, enabled=config.trainer.precision == "fp16"),
         train=train,
         val=batches(config, splits.val, spec, device),
@@ -153,8 +152,12 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
     return [*made, {"params": list(rest.values())}] if rest else made
 
 
-def build_scheduler(config: Config, optimizer: Optimizer, steps: int) -> LRScheduler:
-    choice = config.scheduler
+def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
+    """The scheduler; the `total_steps` that it is told of are those it will make itself: in steps, or in epochs."""
+    choice, trainer = config.scheduler, config.trainer
+    steps = trainer.total_steps(batches_per_epoch)
+    if choice.interval == "epoch":
+        steps = -(-steps // trainer.steps_per_epoch(batches_per_epoch))
     # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(

@@ -1,0 +1,67 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from runner.build import build, parameter_groups
+from runner.data import InMemory, Streamed
+from runner.errors import ConfigError
+from runner.loss.one_hot import OneHot
+from runner.settings import Config
+
+
+def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config]) -> None:
+    torch.manual_seed(99)
+    one, same, other = (build(tiny(*overrides)) for overrides in (["dataset.size=8"], ["optim=adam"], ["seed=1"]))
+    first = next(iter(one.model.parameters()))
+    assert torch.equal(first, next(iter(same.model.parameters())))
+    assert not torch.equal(first, next(iter(other.model.parameters())))
+
+
+def test_the_way_in_is_the_configs_choice(tiny: Callable[..., Config]) -> None:
+    assert isinstance(build(tiny()).train.source, InMemory)
+    assert isinstance(build(tiny("dataset.in_memory=false")).train.source, Streamed)
+
+
+def test_groups_take_parameters_by_name_and_the_first_pattern_wins(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: 'layers.1.*', lr: 0.25}]"))
+    names = {id(parameter): name for name, parameter in exp.model.named_parameters()}
+    found = [
+        ([names[id(p)] for p in group["params"]], group["lr"], group["momentum"])
+        for group in exp.optimizer.param_groups
+    ]
+    assert found == [
+        (["layers.1.bias", "layers.3.bias"], 0.5, 0),
+        (["layers.1.weight"], 0.25, 0.9),
+        (["layers.3.weight"], 0.01, 0.9),
+    ]
+
+
+def test_groups_may_leave_nothing_over() -> None:
+    model = torch.nn.Linear(2, 2)
+    assert len(parameter_groups(model, [{"match": "*"}])) == 1
+
+
+def test_a_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"groups\[0\].match: '\*.W' matches none of the parameters weight, bias"):
+        parameter_groups(torch.nn.Linear(2, 2), [{"match": "*.W"}])
+
+
+def test_frozen_parameters_are_not_trained() -> None:
+    model = torch.nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    assert [group["params"] for group in parameter_groups(model, [])] == [[model.weight]]
+
+
+def test_a_loss_of_values_is_given_one_hot_targets_where_there_are_classes(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("loss=mse"))
+    assert isinstance(exp.loss, OneHot)
+    loss = exp.loss(torch.eye(10), torch.arange(10))
+    assert loss == 0
+    assert exp.reduction == "mean"
+
+
+def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("loss.weight=balanced"))
+    counts = exp.train.source.targets.bincount()  # type: ignore[attr-defined]
+    torch.testing.assert_close(exp.loss.weight * counts, torch.full((10,), len(exp.train.source) / 10))

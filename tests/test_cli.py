@@ -1,0 +1,209 @@
+"""The program from outside: commands, exit codes, what is printed and what is left."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from helpers import finish, metrics_table, results, start
+from runner import cli
+
+ROOT = Path(__file__).parents[1]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.epochs=0.5",
+        "optim.lr=-1",
+        "optim.lrr=1",
+        "model=lenett",
+        "name=${nowhere}",
+        "+optim._target_=os.system",
+        "device=cuda:9",
+        "loss.weight=[1]",
+    ],
+)
+def test_a_bad_config_exits_with_2_and_leaves_nothing(
+    workdir: Path, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    assert cli.main([override]) == 2
+    error = said(capsys)
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    assert list(workdir.iterdir()) == []
+
+
+def test_all_errors_are_in_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trainer.epochs=0.5", "optim.lr=-1", "model.kernel_size=99", "trainer.batch_size=0"]) == 2
+    keys = re.findall(r"^(?:error:| {6}) (\S+):", said(capsys), re.MULTILINE)
+    assert sorted(keys) == ["model.kernel_size", "optim.lr", "trainer.batch_size", "trainer.epochs"]
+
+
+def test_an_unknown_flag_exits_with_2(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--nope"])
+    assert caught.value.code == 2
+    assert "unrecognized arguments: --nope" in said(capsys)
+
+
+def test_a_pickle_is_not_read(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--experimental-rerun=config.pickle"]) == 2
+    assert "refused: it would read a pickle" in said(capsys)
+
+
+def test_dry_run_shows_config_and_model_and_creates_nothing(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["dry_run=true", "optim.lr=0.123"]) == 0
+    shown = capsys.readouterr().out
+    assert "lr: 0.123" in shown
+    assert re.search(r"conv2 +Conv2d +\(B, 16, 10, 10\) +2,416", shown)
+    assert "nothing was created" in shown
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["resume", "nowhere"], "not a run folder"),
+        (
+            ["components", "moddel"],
+            "found 'moddel'; allowed: dataset, loss, model, optim, scheduler.",
+        ),
+        (["components", "model", "lenett"], "Did you mean lenet?"),
+    ],
+)
+def test_a_wrong_word_after_a_command_exits_with_2(
+    workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    assert cli.main(arguments) == 2
+    assert problem in said(capsys)
+
+
+def test_a_sweep_has_a_folder_for_each_job(workdir: Path) -> None:
+    assert cli.main(["-m", *TINY, "device.threads=1", "optim.lr=0.1,0.01"]) == 0
+    (sweep,) = workdir.glob("outputs/*/*_sweep_mlp_digits")
+    jobs = [folder for folder in sweep.iterdir() if folder.is_dir()]
+    assert len(jobs) == 2
+    assert {results(job)["status"] for job in jobs} == {"completed"}
+    assert len({tuple(metrics_table(job)) for job in jobs}) == 2
+
+
+WITHOUT_TORCH = [
+    (["--help"], 0, "resume FOLDER"),
+    (["--cfg", "job"], 0, "kernel_size: 5"),
+    (["model=lenett"], 2, "Did you mean lenet?"),
+    (["optim.lrr=0.1"], 2, "Did you mean lr?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "shown"), WITHOUT_TORCH)
+def test_help_config_and_errors_of_composition_do_without_torch(
+    workdir: Path, arguments: list[str], code: int, shown: str
+) -> None:
+    program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert shown in done.stdout + done.stderr
+    assert done.returncode == code
+
+
+def test_shell_completion_does_without_torch(workdir: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-sc", "query=bash"],
+        env={"COMP_LINE": "runner model=l", "COMP_POINT": "14"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["model=lenet"], done.stderr
+
+
+def test_simultaneous_starts_have_folders_of_their_own(workdir: Path) -> None:
+    for process in [start(*TINY, "trainer.epochs=1", cwd=workdir) for _ in range(6)]:
+        finish(process)
+    folders = list(workdir.glob("outputs/*/*"))
+    assert len(folders) == 6
+    assert {results(folder)["status"] for folder in folders} == {"completed"}
+
+
+def test_a_second_process_in_a_run_folder_is_refused_and_a_killed_one_holds_no_lock(workdir: Path) -> None:
+    first = start(*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=10", "logger=none", cwd=workdir)
+    try:
+        folder = wait_for_checkpoint(workdir)
+        assert "a live run works in it" in finish(start("resume", str(folder), cwd=workdir), code=2)
+    finally:
+        first.kill()
+        first.communicate()
+    assert results(folder)["status"] == "running"
+    again = start("resume", str(folder), cwd=workdir)
+    wait_for_checkpoint(workdir)
+    time.sleep(2)
+    again.send_signal(signal.SIGTERM)
+    assert "interrupted" in finish(again, code=143)
+    assert results(folder)["status"] == "interrupted"
+
+
+def wait_for_checkpoint(workdir: Path) -> Path:
+    for _ in range(600):
+        if found := next(workdir.glob("outputs/*/*/checkpoints/last.pt"), None):
+            return found.parents[1]
+        time.sleep(0.1)
+    raise AssertionError("no checkpoint after a minute")
+
+
+def test_components_lists_every_part_and_the_parameters_of_one(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["components"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("lenet", "cross_entropy", "sgd", "cosine", "digits"))
+    assert cli.main(["components", "model", "lenet"]) == 0
+    assert re.search(r"model\.kernel_size +int +5", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_the_default_run_is_right_97_times_in_100_and_takes_no_half_minute(workdir: Path) -> None:
+    began = time.monotonic()
+    finish(start(cwd=workdir))
+    (folder,) = workdir.glob("outputs/*/*_lenet_digits")
+    assert results(folder)["test"]["accuracy"] >= 0.97
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_conf(workdir: Path) -> None:
+    copy = workdir / "source"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "outputs", "tests"))
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "-o", workdir / "dist", copy], check=True)
+    (wheel,) = (workdir / "dist").glob("*.whl")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(workdir / "installed"),
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    empty = workdir / "empty"
+    empty.mkdir()
+    finish(start(*TINY, cwd=empty, PYTHONPATH=str(workdir / "installed")))
+    (folder,) = empty.glob("outputs/*/*")
+    assert results(folder)["status"] == "completed"
+
+
+def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
+    assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
