@@ -6,7 +6,6 @@ before it. So one file carries its own proof, `torch.load` reads it as it is, an
 
 import hashlib
 import io
-import logging
 import os
 import pickle
 import shutil
@@ -18,8 +17,6 @@ import torch
 
 from runner.errors import CheckpointError
 from runner.files import sync_folder, write_atomically
-
-log = logging.getLogger("runner")
 
 LABEL = b"runner-sha256:"
 PROOF = len(LABEL) + 64  # bytes of the archive comment
@@ -102,16 +99,16 @@ class Checkpoints:
         path = self.folder / f"step-{contents['step']:09d}.pt"
         save_checkpoint(path, contents)
         verify_checkpoint(path)
-        _link(path, self.last)
-        if best:
+        if best:  # before `last`: whoever resumes from there must find the best one that it remembers
             _link(path, self.best)
+        _link(path, self.last)
         kept = [old for old in self.steps() if old <= path][: self.keep_last]
         for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
             old.unlink()
         return path
 
-    def load_newest(self, device: torch.device | str) -> dict[str, Any] | None:
-        """The newest good checkpoint; None when none was ever saved.
+    def load_newest(self, device: torch.device | str) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest good checkpoint, None when none was ever saved; and what was wrong with newer ones.
 
         Raises:
             CheckpointError: there are checkpoints, and all are damaged.
@@ -122,14 +119,15 @@ class Checkpoints:
                 contents = load_checkpoint(path, device)
             except CheckpointError as error:
                 problems.append(str(error))
-                log.warning("%s", error)
-            else:
-                if problems:
-                    log.warning("Going on from %s, step %d.", path, contents["step"])
-                return contents
+                continue
+            if problems:
+                newest = max([int(step.stem.removeprefix("step-")) for step in self.steps()], default=0)
+                lost = max(newest - contents["step"], 0)
+                problems.append(f"going on from {path} instead: {lost} steps are lost and will be done again")
+            return contents, problems
         if problems:
-            raise CheckpointError("\n".join(["No good checkpoint is left; nothing was touched.", *problems]))
-        return None
+            raise CheckpointError("\n".join(["no good checkpoint is left; nothing was touched", *problems]))
+        return None, []
 
 
 def _link(source: Path, target: Path) -> None:

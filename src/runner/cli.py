@@ -19,8 +19,6 @@ from runner.settings import Config
 if TYPE_CHECKING:
     from runner.dataset.base import Spec
 
-RESUMABLE = ("trainer.", "device.", "logger.", "dataset.in_memory", "dataset.workers")  # what `resume` may change
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
@@ -113,15 +111,13 @@ def resume(arguments: list[str]) -> int:
     folder = options.folder.absolute()
     if not (folder / "config.yaml").is_file():
         raise ConfigError(f"{folder}: not a run folder: it has no config.yaml")
-    config, changed = thaw(folder / "config.yaml", options.overrides)
-    if fixed := [key for key in changed if not key.startswith(RESUMABLE)]:
-        raise ConfigError(*(f"{key}: a resumed run cannot change it; start a new run" for key in fixed))
+    config = thaw(folder / "config.yaml", options.overrides)
 
     from runner.check import check
     from runner.results import status_of
     from runner.run import run
 
-    if status_of(folder) == "completed" and not changed:
+    if status_of(folder) == "completed" and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
     check(config)

@@ -57,8 +57,8 @@ def read_overrides(path: Path) -> list[str]:
     return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
 
 
-def thaw(path: Path, overrides: Sequence[str]) -> tuple[Config, list[str]]:
-    """A frozen config with overrides of values, and the keys that they change.
+def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """A frozen config, with overrides of values.
 
     Raises:
         ConfigError: the file is damaged, or an override names no key of it.
@@ -66,13 +66,12 @@ def thaw(path: Path, overrides: Sequence[str]) -> tuple[Config, list[str]]:
     try:
         cfg = OmegaConf.load(path)
         OmegaConf.set_struct(cfg, True)
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        for override in parsed:
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
             OmegaConf.update(cfg, override.key_or_group, override.value())
     except (OSError, *COMPOSITION_ERRORS) as error:
         raise ConfigError(f"{path}: {error}") from error
     assert isinstance(cfg, DictConfig)
-    return typed(cfg), [override.key_or_group for override in parsed]
+    return typed(cfg)
 
 
 def _code_keys(node: Any, path: str = "") -> Iterator[str]:

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from runner.config import freeze, read_overrides
 from runner.determinism import restore_rng_state
 from runner.device import describe
 from runner.environment import describe_environment
-from runner.errors import Diverged, RunnerError
+from runner.errors import ConfigError, Diverged, RunnerError
 from runner.experiment import Experiment
 from runner.files import write_atomically
 from runner.log import logging_to
@@ -25,43 +26,66 @@ from runner.settings import Config
 from runner.state import Best, TrainState
 from runner.stop import Stop
 from runner.summary import count_parameters, summarize
-from runner.tracking import Tracker, cut_back
+from runner.tracking import Tracker, cut_back, flatten
 from runner.train import fit, predict
 
 log = logging.getLogger("runner")
 
+# What a resumed run may change: how long, how closely watched and where it trains, not what.
+RESUMABLE = (
+    *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
+    *("trainer.early_stopping", "trainer.checkpoint", "trainer.compile", "device", "logger", "plugins"),
+    *("dataset.in_memory", "dataset.workers", "dataset.root", "name", "output_dir", "dry_run"),
+)
+
 
 def run(config: Config, folder: Path, overrides: list[str], resume: bool = False) -> int:
-    """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code."""
-    with locked(folder), logging_to(folder / "run.log"), Stop() as stop:
-        if resume:
-            overrides = read_overrides(folder / "overrides.yaml") + overrides
-        write_atomically(folder / "config.yaml", freeze(config))
-        write_atomically(folder / "overrides.yaml", freeze(overrides))
-        results = Results.open(folder, config.name, config.seed, overrides)
-        results.update(status="running", error=None, finished=None, resumed=results.values["resumed"] + resume)
-        seconds_before = results.values["seconds"]["total"]
-        started = time.monotonic()
-        try:
-            exit_code = train_and_test(config, folder, results, stop, resume)
-        except Exception as error:
-            exit_code = report(error, results)
-        seconds = results.values["seconds"] | {"total": round(seconds_before + time.monotonic() - started, 3)}
-        results.update(finished=now(), seconds=seconds)
-        say_what_came(results, folder)
-        return exit_code
+    """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code.
+
+    Raises:
+        ConfigError: another process works in the folder, or its checkpoint is of another run.
+        CheckpointError: it has checkpoints, and none is good. In all these cases nothing was touched.
+    """
+    checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
+    with locked(folder):
+        saved, warnings = checkpoints.load_newest("cpu") if resume else (None, [])
+        if saved:
+            refuse_another(config, saved)
+        with logging_to(folder / "run.log"), Stop() as stop:
+            for warning in warnings:
+                log.warning(warning)
+            if resume:
+                overrides = read_overrides(folder / "overrides.yaml") + overrides
+                cut_back(folder, saved["files"] if saved else {})
+            write_atomically(folder / "config.yaml", freeze(config))
+            write_atomically(folder / "overrides.yaml", freeze(overrides))
+            results = Results.open(folder, config.name, config.seed, overrides)
+            results.update(status="running", error=None, finished=None, resumed=results.values["resumed"] + resume)
+            seconds_before = results.values["seconds"]["total"]
+            started = time.monotonic()
+            try:
+                exit_code = train_and_test(config, folder, checkpoints, saved, results, stop)
+            except Exception as error:
+                exit_code = report(error, results)
+            seconds = results.values["seconds"] | {"total": round(seconds_before + time.monotonic() - started, 3)}
+            results.update(finished=now(), seconds=seconds)
+            say_what_came(results, folder)
+            return exit_code
 
 
-def train_and_test(config: Config, folder: Path, results: Results, stop: Stop, resume: bool) -> int:
-    """The steps of a run. Returns the exit code; raises whatever makes it fail."""
+def train_and_test(
+    config: Config,
+    folder: Path,
+    checkpoints: Checkpoints,
+    saved: dict[str, Any] | None,
+    results: Results,
+    stop: Stop,
+) -> int:
+    """The steps of a run, from the beginning or from what was saved. Returns the exit code; raises what goes wrong."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     exp = build(config)
     state = starting_state(exp)
-    checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
-    saved = checkpoints.load_newest(exp.device) if resume else None
-    if resume:
-        cut_back(folder, saved["files"] if saved else {})
     if saved:
         exp.load_state_dict(saved)
         state.load_state_dict(saved)
@@ -85,6 +109,18 @@ def train_and_test(config: Config, folder: Path, results: Results, stop: Stop, r
         return stop.exit_code
     results.update(status="completed", fit=judge_fit(exp.spec.task, state.train, state.val))
     return 0
+
+
+def refuse_another(config: Config, saved: dict[str, Any]) -> None:
+    """Raises ConfigError, with each difference, when a checkpoint is of a run with other parts, data or seed."""
+    here, there = flatten(config.model_dump()), flatten(saved["config"])
+    problems = [
+        f"{key}: found {here.get(key)!r}, the run in this folder has {there.get(key)!r}; start a new run for it"
+        for key in sorted(here.keys() | there.keys())
+        if not key.startswith(RESUMABLE) and here.get(key) != there.get(key)
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def starting_state(exp: Experiment) -> TrainState:

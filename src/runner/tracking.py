@@ -102,9 +102,13 @@ def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
 
 
 def epoch_line(row: Mapping[str, float]) -> str:
-    """One line for a person, such as `epoch 3  step 120  train/loss 0.1234 ...`."""
-    numbers = [f"{key} {value:.4g}" for key, value in row.items() if key not in ("epoch", "step", "seconds")]
-    return "  ".join([f"epoch {row['epoch']:>3}", f"step {row['step']:>5}", *numbers, f"{row['seconds']:.1f} s"])
+    """One line for a person: `epoch  12  train loss 0.1234 accuracy 0.9712  val loss ...  lr 0.01  0.1 s`."""
+    parts = [f"epoch {row['epoch']:>3}"]
+    for part in ("train", "val"):
+        values = {key: value for key, value in row.items() if key.startswith(f"{part}/")}
+        if values:
+            parts.append(" ".join([part, *(f"{key.split('/')[1]} {value:.4f}" for key, value in values.items())]))
+    return "  ".join([*parts, f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"])
 
 
 class Csv:

@@ -242,6 +242,7 @@ def save(
     clock.update(state)
     contents = {
         "format": 1,
+        "config": exp.config.model_dump(),
         **exp.state_dict(),
         **state.state_dict(),
         "rng": rng_state(exp.device),
