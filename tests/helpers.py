@@ -47,13 +47,13 @@ def equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-TIMINGS = ("seconds", "epoch_seconds", "files")
+NOT_COMPARED = ("seconds", "epoch_seconds", "files", "config")
 
 
 def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:
-    """A checkpoint without what depends on the clock."""
+    """A checkpoint without what depends on the clock, and the config."""
     contents = torch.load(folder / "checkpoints" / name, weights_only=True)
-    return {key: value for key, value in contents.items() if key not in TIMINGS}
+    return {key: value for key, value in contents.items() if key not in NOT_COMPARED}
 
 
 def metrics_table(folder: Path) -> list[str]:
@@ -66,7 +66,8 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     found = []
-    for path in sorted((folder / "tensorboard").glob("events.*")):
+    written = sorted((folder / "tensorboard").glob("events.*"), key=lambda path: int(path.name.rsplit(".", 1)[1]))
+    for path in sorted(written, key=lambda path: path.name.split(".")[3]):  # by second, then by number in the process
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars":
