@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+KILLS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all lint format type check bench tensorboard clean
+.PHONY: help install run test test-all lint format type check bench torture tensorboard clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ check: lint type test  ## what to run before a commit
 
 bench: $(INSTALLED)  ## speed, against a script that does the same work
 	$(BIN)/python -m pytest -m bench -s $(ARGS)
+
+torture: $(INSTALLED)  ## kill runs at random instants, KILLS=30 times, and compare with undisturbed ones
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/torture.py --kills $(KILLS)
 
 tensorboard: $(INSTALLED)  ## the dashboard of everything under outputs/, on this machine alone
 	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1

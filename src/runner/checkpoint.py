@@ -99,12 +99,15 @@ class Checkpoints:
         path = self.folder / f"step-{contents['step']:09d}.pt"
         save_checkpoint(path, contents)
         verify_checkpoint(path)
-        if best:  # before `last`: whoever resumes from there must find the best one that it remembers
-            _link(path, self.best)
-        _link(path, self.last)
-        kept = [old for old in self.steps() if old <= path][: self.keep_last]
-        for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
-            old.unlink()
+        try:
+            if best:  # before `last`: whoever resumes from there must find the best one that it remembers
+                _link(path, self.best)
+            _link(path, self.last)
+            kept = [old for old in self.steps() if old <= path][: self.keep_last]
+            for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
+                old.unlink()
+        except OSError as error:
+            raise CheckpointError(f"{path}: saved, but its folder cannot be brought up to date: {error}") from error
         return path
 
     def load_newest(self, device: torch.device | str) -> tuple[dict[str, Any] | None, list[str]]:

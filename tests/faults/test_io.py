@@ -1,0 +1,147 @@
+"""Saves that are killed, refused or cut short at each of their I/O calls in turn: enumerated, not sampled."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runner.checkpoint import Checkpoints, load_checkpoint
+from runner.errors import CheckpointError
+
+PIECES = 4  # a write of a whole file is made in so many, so that it can be torn
+
+
+def at(step: int) -> dict[str, Any]:
+    return {"step": step, "model": {"weight": torch.full((64,), float(step))}}
+
+
+@contextmanager
+def io_layer(before: Callable[[str], None]) -> Iterator[None]:
+    """Calls `before` with its name ahead of every call by which a save changes the disk."""
+    open_path = Path.open
+
+    class Torn:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __enter__(self) -> "Torn":
+            return self
+
+        def __exit__(self, *exit_: Any) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: bytes) -> None:
+            for piece in range(PIECES):
+                before("write")
+                self.file.write(data[len(data) * piece // PIECES : len(data) * (piece + 1) // PIECES])
+                self.file.flush()
+
+    def opened(path: Path, mode: str = "r", *arguments: Any, **keywords: Any) -> Any:
+        if "w" not in mode:
+            return open_path(path, mode, *arguments, **keywords)
+        before("open")
+        return Torn(open_path(path, mode, *arguments, **keywords))
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            before(function.__name__)
+            return function(*arguments, **keywords)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        for name in ("fsync", "replace", "link", "unlink"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        yield
+
+
+def calls_of_a_save(folder: Path) -> list[str]:
+    """The names of the I/O calls of one save, among them every kind there is."""
+    calls: list[str] = []
+    checkpoints = prepared(folder)
+    with io_layer(calls.append):
+        checkpoints.save(at(3), best=True)
+    assert {"open", "write", "fsync", "replace", "link", "unlink"} == set(calls)
+    return calls
+
+
+def prepared(folder: Path) -> Checkpoints:
+    """A folder with the checkpoints of two steps, of which one may go."""
+    folder.mkdir()
+    checkpoints = Checkpoints(folder, keep_last=1)
+    for step in (1, 2):
+        checkpoints.save(at(step), best=True)
+    return checkpoints
+
+
+def die_at(fatal: int, save: Callable[[], object]) -> None:
+    """Saves in this process, which is killed ahead of a call, or exits."""
+    calls: list[str] = []
+
+    def count(name: str) -> None:
+        if len(calls) == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(name)
+
+    with io_layer(count):
+        save()
+    os._exit(0)
+
+
+def intact(checkpoints: Checkpoints, *allowed: int) -> None:
+    """The newest checkpoint is one of the allowed steps, whole, and so is every file that counts."""
+    newest, problems = checkpoints.load_newest("cpu")
+    assert newest is not None
+    assert problems == []
+    assert newest["step"] in allowed
+    assert torch.equal(newest["model"]["weight"], at(newest["step"])["model"]["weight"])
+    for path in checkpoints.folder.glob("*.pt"):
+        load_checkpoint(path)
+    assert load_checkpoint(checkpoints.best)["step"] >= newest["step"]
+
+
+def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(tmp_path: Path) -> None:
+    calls = calls_of_a_save(tmp_path / "count")
+    for fatal in range(len(calls)):
+        checkpoints = prepared(tmp_path / str(fatal))
+        child = os.fork()
+        if child == 0:
+            die_at(fatal, lambda checkpoints=checkpoints: checkpoints.save(at(3), best=True))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, calls[fatal]
+        intact(checkpoints, 2, 3)
+        checkpoints.save(at(3), best=True)  # and the resumed run saves as ever
+        intact(checkpoints, 3)
+        assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["best.pt", "last.pt", "step-000000003.pt"]
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_call_that_fails_is_told_and_no_torn_file_counts(tmp_path: Path, for_good: bool) -> None:
+    calls = calls_of_a_save(tmp_path / "count")
+    for failing in range(len(calls)):
+        checkpoints = prepared(tmp_path / str(failing))
+        count = 0
+
+        def refuse(name: str, failing: int = failing) -> None:
+            nonlocal count
+            count += 1
+            if count == failing + 1 or (for_good and count > failing):
+                raise OSError(errno.EIO, "Input/output error")
+
+        told = ""
+        try:
+            with io_layer(refuse):
+                checkpoints.save(at(3), best=True)
+        except CheckpointError as error:
+            told = str(error)
+        assert told == "" or "Input/output error" in told, calls[failing]
+        intact(checkpoints, *((2, 3) if told else (3,)))  # what is not told has been made good: a link by a copy

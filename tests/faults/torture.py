@@ -1,0 +1,161 @@
+"""Kills runs at random instants, resumes them, and compares with runs that nobody disturbed, at tolerance 0.
+
+    make torture KILLS=300        or        python tests/faults/torture.py --kills 300 --seed 1
+
+Each start is a process of its own, forked from this one, which has imported torch but computed nothing, so that a start
+costs milliseconds and many more instants can be tried. SIGKILL reaches it at any of them: while it makes the folder,
+trains, validates, saves, draws or resumes.
+"""
+
+import argparse
+import contextlib
+import importlib
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from runner import cli
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers import checkpoint, equal, metrics_table, results, scalars
+
+# Imported once, before any process is forked: what a run would import.
+for module in ("torch._dynamo", "torch.utils.tensorboard.writer", "sklearn.datasets", "matplotlib.figure"):
+    importlib.import_module(module)
+
+SMALL = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "device.threads=1", "trainer.epochs=12"]
+SMALL += ["model.dropout=0.3", "trainer.batch_size=128", "trainer.log_every=3", "trainer.checkpoint.every_steps=2"]
+VARIANTS = {
+    "in memory, EMA, accumulation, early stopping": [
+        *("model.norm=batch", "scheduler=cosine", "trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1"),
+        *("trainer.validate_every='4 steps'", "trainer.early_stopping.patience=6", "trainer.checkpoint.keep_last=1"),
+    ],
+    "streamed by 2 workers, bf16, adam": [
+        *("dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16"),
+        *("scheduler=cosine", "scheduler.interval=epoch"),
+    ],
+    "streamed, fp16, nesterov": ["dataset.in_memory=false", "trainer.precision=fp16", "optim.nesterov=true"],
+}
+
+
+def start(folder: Path, arguments: list[str]) -> int:
+    """Runs the program in a forked process, in `folder`; returns its process id."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os.chdir(folder)
+        output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        torch.set_num_threads(1)
+        code = 70
+        try:
+            code = cli.main(arguments)
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return child
+
+
+def finish(child: int) -> int:
+    """Waits for a process; its exit code, negative for the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run_folder(folder: Path) -> Path | None:
+    """The run folder that can be resumed, if there is one yet."""
+    return next((config.parent for config in folder.glob("outputs/*/*/config.yaml")), None)
+
+
+def undisturbed(folder: Path, arguments: list[str]) -> tuple[Path, float]:
+    """A run that nobody kills, and how long it took in seconds."""
+    folder.mkdir()
+    began = time.monotonic()
+    code = finish(start(folder, arguments))
+    found = run_folder(folder)
+    assert code == 0, (folder / "output").read_text()
+    assert found is not None
+    return found, time.monotonic() - began
+
+
+def killed(folder: Path, arguments: list[str], seconds: float, chance: random.Random) -> tuple[Path, list[str]]:
+    """A run that is killed and resumed until it completes; where it was at each kill."""
+    folder.mkdir()
+    kills = []
+    while True:
+        found = run_folder(folder)
+        child = start(folder, arguments if found is None else ["resume", str(found)])
+        if chance.random() < 0.3:  # at any instant, from the first import to the last picture
+            time.sleep(chance.uniform(0, 1.2 * seconds))
+        else:  # while it trains and saves
+            wait_for_a_save(folder, saved_step(found), timeout=seconds)
+            time.sleep(chance.uniform(0, 0.2 * seconds))
+        with contextlib.suppress(ProcessLookupError):  # it has ended before
+            os.killpg(child, signal.SIGKILL)
+        code = finish(child)
+        found = run_folder(folder)
+        if code == -signal.SIGKILL:
+            kills.append(saved_step(found))
+            continue
+        assert code == 0, (folder / "output").read_text()
+        assert found is not None
+        return found, kills
+
+
+def wait_for_a_save(folder: Path, known: str, timeout: float) -> None:
+    """Waits until the newest saved step is another one."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and saved_step(run_folder(folder)) == known:
+        time.sleep(0.001)
+
+
+def saved_step(folder: Path | None) -> str:
+    """The newest saved step of a run folder; - when there is none."""
+    files = sorted(folder.glob("checkpoints/step-*.pt")) if folder else []
+    return str(int(files[-1].stem.removeprefix("step-"))) if files else "-"
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What of two runs is not equal, bit for bit."""
+    pairs = {name: (checkpoint(one, f"{name}.pt"), checkpoint(other, f"{name}.pt")) for name in ("last", "best")}
+    found = [f"{name}.pt: {key}" for name, (a, b) in pairs.items() for key in a if not equal(a[key], b[key])]
+    found += ["metrics.csv"] if metrics_table(one) != metrics_table(other) else []
+    found += ["TensorBoard"] if sorted(scalars(one)) != sorted(scalars(other)) else []
+    for key in ("status", "epoch", "step", "train", "val", "test", "best", "fit"):
+        found += [f"results.json: {key}"] if results(one)[key] != results(other)[key] else []
+    return found
+
+
+def torture(kills: int, seed: int) -> int:
+    """Kills so many times, all variants in turn; returns how many runs came out different."""
+    chance = random.Random(seed)
+    done = bad = runs = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        references = {
+            name: undisturbed(Path(scratch) / f"reference-{index}", [*SMALL, *values])
+            for index, (name, values) in enumerate(VARIANTS.items())
+        }
+        while done < kills:
+            name, values = list(VARIANTS.items())[runs % len(VARIANTS)]
+            reference, seconds = references[name]
+            folder, at = killed(Path(scratch) / f"run-{runs}", [*SMALL, *values], seconds, chance)
+            wrong = differences(reference, folder)
+            runs, done, bad = runs + 1, done + len(at), bad + bool(wrong)
+            verdict = f"DIFFERENT: {', '.join(wrong)}" if wrong else "equal"
+            print(f"{name}: killed {len(at)} times (after step {', '.join(at)}): {verdict}", flush=True)
+    print(f"{done} kills in {runs} runs: {runs - bad} equal to the undisturbed run bit for bit, {bad} different")
+    return bad
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    sys.exit(min(torture(options.kills, options.seed), 1))
