@@ -73,3 +73,9 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
                 if value.metadata.plugin_data.plugin_name == "scalars":
                     found.append((value.tag, event.step, value.tensor.float_val[0]))
     return found
+
+
+def idx(values: torch.Tensor) -> bytes:
+    """The bytes of an IDX file of uint8 values, as MNIST's publisher writes them."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.ndim]) + sizes + values.numpy().tobytes()

@@ -14,6 +14,7 @@ PACKAGES = ("runner", "torch", "torchvision", "numpy", "hydra-core", "omegaconf"
 
 def describe_environment(device: str) -> dict[str, Any]:
     """Versions, device, host, the command line, and the commit and changes of the folder it was given in."""
+    commit = _git("rev-parse", "HEAD")
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -23,7 +24,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device,
         "command": sys.argv,
         "folder": str(Path.cwd()),
-        "git": {"commit": _git("rev-parse", "HEAD"), "diff": _git("diff", "HEAD")},
+        "git": {"commit": commit and commit.strip(), "diff": _git("diff", "HEAD")},
     }
 
 
@@ -40,4 +41,4 @@ def _git(*arguments: str) -> str | None:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 log = logging.getLogger("runner")
+warned = logging.getLogger("py.warnings")  # where Python puts its warnings once they are captured
 console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -27,13 +28,20 @@ def logging_to(path: Path) -> Iterator[None]:
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handlers = [file, ConsoleHandler()]
+    before = log.level, log.propagate
     log.setLevel(logging.INFO)
     log.propagate = False
+    logging.captureWarnings(True)
     for handler in handlers:
         log.addHandler(handler)
+        warned.addHandler(handler)
     try:
         yield
     finally:
         for handler in handlers:
             log.removeHandler(handler)
+            warned.removeHandler(handler)
             handler.close()
+        logging.captureWarnings(False)
+        log.propagate = before[1]
+        log.setLevel(before[0])

@@ -112,7 +112,7 @@ def judge_fit(task: Task, train: dict[str, float], val: dict[str, float]) -> str
     Below 0.75 in training is underfitting; more than 0.1 less in validation than in training is overfitting.
     """
     score = "accuracy" if task == "classification" else "r2"
-    if score not in train or score not in val:
+    if not all(math.isfinite(part.get(score, math.nan)) for part in (train, val)):
         return "unknown"
     if train[score] < 0.75:
         return "underfitting"

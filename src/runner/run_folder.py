@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -72,8 +72,9 @@ def locked(folder: Path) -> Iterator[None]:
             owner = os.read(descriptor, 200).decode(errors="replace")
             os.close(descriptor)
             raise ConfigError(f"{folder}: a live run works in it: {owner or 'an unknown process'}") from None
-        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                break
         os.close(descriptor)  # its owner removed it just before we had it
     try:
         os.truncate(descriptor, 0)

@@ -29,12 +29,13 @@ def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
     layers = {name: module for name, module in model.named_modules() if not list(module.children()) and name}
     handles = [module.register_forward_hook(note(name)) for name, module in layers.items()]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         with torch.inference_mode():
             model.eval()(torch.zeros(2, *in_shape, device=device))
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
         for handle in handles:
             handle.remove()
 

@@ -7,13 +7,13 @@ continues in place: no step twice, no gap.
 import csv
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from runner.event_file import EventFile
 from runner.experiment import Experiment
 from runner.log import console
 from runner.metrics import NAMES
@@ -37,7 +37,7 @@ class Tracker:
         self.folder, self.exp, self.results = folder, exp, results
         self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[exp.spec.task]]
         self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
-        self.board = TensorBoard(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
+        self.board = EventFile(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
         self.bar = Bar(exp.total_steps) if console.is_terminal else None
 
     def describe(self, texts: Mapping[str, str], config: Config) -> None:
@@ -112,10 +112,14 @@ def epoch_line(row: Mapping[str, float]) -> str:
 
 
 class Csv:
-    """A table with a row an epoch; numbers are written so that reading them gives back the same bits."""
+    """A table with a row an epoch; numbers are written so that reading them gives back the same bits.
+
+    When it cannot be written it warns once, and the training goes on.
+    """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         self.path, self.columns = path, columns
+        self._works = True
 
     def write(self, row: Mapping[str, float]) -> None:
         try:
@@ -125,57 +129,9 @@ class Csv:
                     writer.writeheader()
                 writer.writerow(row)
         except OSError as error:
-            log.warning("%s: cannot be written: %s; the training goes on", self.path, error)
-
-
-class TensorBoard:
-    """Event files for TensorBoard. When they cannot be written it warns once, and the training goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self.folder = folder
-        self._writer: Any = None  # None too once writing has failed
-        with self._forgiving():
-            self._writer = SummaryWriter(str(folder))
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        with self._forgiving():
-            for tag, value in values.items() if self._writer else ():
-                self._writer.add_scalar(tag, value, step)
-
-    def text(self, tag: str, text: str) -> None:
-        """Text as it is, in fixed width."""
-        with self._forgiving():
-            if self._writer:
-                self._writer.add_text(tag, "".join(f"    {line}\n" for line in text.splitlines()))
-
-    def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
-        """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""
-        from torch.utils.tensorboard.summary import hparams
-
-        plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values.items()}
-        with self._forgiving():
-            for summary in hparams(plain, dict.fromkeys(metrics, 0.0)) if self._writer else ():
-                self._writer.file_writer.add_summary(summary)
-
-    def flush(self) -> None:
-        with self._forgiving():
-            if self._writer:
-                self._writer.flush()
-
-    def close(self) -> None:
-        with self._forgiving():
-            if self._writer:
-                self._writer.close()
-
-    @contextmanager
-    def _forgiving(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._writer = None
-            log.warning("%s: TensorBoard cannot write: %s; the training goes on without it", self.folder, error)
+            if self._works:
+                log.warning("%s: cannot be written: %s; the training goes on", self.path, error)
+            self._works = False
 
 
 class Bar:

@@ -84,7 +84,8 @@ def train_epoch(
         # Step.
         exp.scaler.unscale_(exp.optimizer)
         grad_norm = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
-        if exp.device.type == "cpu":  # reading a number costs nothing here; elsewhere it would wait for the device
+        log_is_due = (state.step + 1) % settings.log_every == 0
+        if log_is_due or exp.device.type == "cpu":  # elsewhere, to read a number is to wait for the device
             stop_if_not_finite(exp, state, checkpoints, grad_norm)
         if settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(params, settings.clip_norm, grad_norm)
@@ -101,21 +102,20 @@ def train_epoch(
             exp.scheduler.step()
 
         # Look, now and then.
-        if state.step % settings.log_every == 0:
-            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+        if log_is_due:
             log_window(exp, state, tracker, grad_norm)
         tracker.progress(state.step)
         state.validating = unit == "step" and state.step % every == 0
         if epoch_is_over(exp, state):
-            stop_if_not_finite(exp, state, checkpoints, grad_norm)
             return
-        improved = state.validating and validate(exp, state, tracker, stop)
+        improved = False
+        if state.validating:
+            improved = validate(exp, state, tracker, stop)
+            exp.model.train()
         if stop.requested or finished(exp, state):
             return
         if improved or save_is_due(exp, state, clock):
-            stop_if_not_finite(exp, state, checkpoints, grad_norm)
             save(exp, state, tracker, checkpoints, clock, best=improved)
-        exp.model.train()
 
 
 def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
@@ -220,9 +220,14 @@ def stop_if_not_finite(exp: Experiment, state: TrainState, checkpoints: Checkpoi
     if math.isfinite(loss) and (math.isfinite(norm) or exp.scaler.is_enabled()):
         return
     what = f"the gradient norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+    raise Diverged(diverged(exp, state.step + 1, what, checkpoints))
+
+
+def diverged(exp: Experiment, step: int, what: str, checkpoints: Checkpoints) -> str:
+    """What happened, what is left, and what to try."""
     good = checkpoints.last if checkpoints.last.exists() else "none yet"
-    raise Diverged(
-        f"step {state.step + 1}: {what}. The last good checkpoint: {good}. Try a lower optim.lr "
+    return (
+        f"step {step}: {what}. The last good checkpoint: {good}. Try a lower optim.lr "
         f"(now {exp.optimizer.param_groups[0]['lr']:g}), trainer.clip_norm=1, or trainer.precision=fp32."
     )
 
@@ -238,7 +243,13 @@ def save_is_due(exp: Experiment, state: TrainState, clock: Clock, epoch_ended: b
 def save(
     exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, clock: Clock, best: bool
 ) -> None:
-    """Saves everything that is needed to go on as if nothing had happened."""
+    """Saves everything that is needed to go on as if nothing had happened.
+
+    Raises:
+        Diverged: a weight is not finite; nothing is saved. CheckpointError: the disk refused.
+    """
+    if not torch.stack([parameter.isfinite().all() for parameter in exp.model.parameters()]).all():
+        raise Diverged(diverged(exp, state.step, "a weight is not finite", checkpoints))
     clock.update(state)
     contents = {
         "format": 1,

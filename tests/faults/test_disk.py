@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import TINY
 from helpers import checkpoint, results
-
 from runner import cli
 from runner.checkpoint import load_checkpoint
 from runner.tracking import Tracker
@@ -21,7 +21,13 @@ OFTEN = [*TINY, "device.threads=1", "trainer.checkpoint.every_steps=1", "trainer
 def run(arguments: list[str], cwd: Path, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "runner", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, preexec_fn=before)  # noqa: PLW1509
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, preexec_fn=before)
+
+
+def in_own_mounts(script: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script that may mount file systems, which nobody else sees."""
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    return subprocess.run(apart, capture_output=True, text=True)
 
 
 def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Path) -> None:
@@ -41,7 +47,11 @@ def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Pat
     assert "step-000000004.pt: cannot write" in message
     assert "File too large" in message
     assert results(folder)["status"] == "failed"
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.pt", "last.pt", "step-000000003.pt"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "best.pt",
+        "last.pt",
+        "step-000000003.pt",
+    ]
     assert load_checkpoint(folder / "checkpoints" / "last.pt")["step"] == 3
 
     again = run(["resume", str(folder)], tmp_path)
@@ -57,9 +67,10 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_tells_path_and_bytes(tmp_path:
     command = " ".join([sys.executable, "-m", "runner", *(f"'{value}'" for value in OFTEN), "model.hidden=[512]"])
     script = (
         f"mount -t tmpfs -o size=2m tmpfs {disk} && cd {disk} && "
-        f"{command} trainer.checkpoint.keep_last=99 optim=adam trainer.epochs=9; code=$?; cp -a {disk}/. {outside}; exit $code"
+        f"{command} trainer.checkpoint.keep_last=99 optim=adam trainer.epochs=9; "
+        f"code=$?; cp -a {disk}/. {outside}; exit $code"
     )
-    done = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True)
+    done = in_own_mounts(script)
     assert done.returncode == 1, done.stdout + done.stderr
     (folder,) = outside.glob("outputs/*/*")
     assert "no room: needs " in done.stdout or "No space left on device" in done.stdout
@@ -72,7 +83,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_tells_path_and_bytes(tmp_path:
 
 def test_a_read_only_output_folder_fails_at_the_start(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o ro tmpfs {tmp_path} && cd {tmp_path} && {sys.executable} -m runner"
-    done = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True)
+    done = in_own_mounts(script)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "output_dir: cannot make" in done.stderr
     assert "Read-only file system" in done.stderr
@@ -85,10 +96,9 @@ def test_when_tensorboard_and_csv_cannot_be_written_it_warns_once_and_trains_on(
 
     def spoil(self: Tracker, folder: Path, *arguments: object) -> None:
         announced(self, folder, *arguments)  # type: ignore[arg-type]
-        for path in (folder / "tensorboard").iterdir():
-            path.unlink()
-        (folder / "tensorboard").rmdir()
-        (folder / "tensorboard").write_text("in the way")
+        assert self.board is not None
+        self.board.close()
+        self.board._file = Path("/dev/full").open("ab")  # noqa: SIM115
         (folder / "metrics.csv").mkdir()
 
     monkeypatch.setattr(Tracker, "__init__", spoil)
@@ -96,13 +106,11 @@ def test_when_tensorboard_and_csv_cannot_be_written_it_warns_once_and_trains_on(
     log = (folder / "run.log").read_text()
     assert results(folder)["status"] == "completed"
     assert log.count("metrics.csv: cannot be written") == 1
-    assert log.count("TensorBoard cannot write") == 1
+    assert log.count("the training goes on without TensorBoard") == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_damaged_results_file_does_not_keep_a_run_from_resuming(
-    runner: Callable[..., Path], damage: bytes
-) -> None:
+def test_a_damaged_results_file_does_not_keep_a_run_from_resuming(runner: Callable[..., Path], damage: bytes) -> None:
     folder = runner()
     (folder / "results.json").write_bytes(damage)
     assert cli.main(["resume", str(folder)]) == 0

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(tmp_path: Path) -> Non
         checkpoints = prepared(tmp_path / str(fatal))
         child = os.fork()
         if child == 0:
-            die_at(fatal, lambda checkpoints=checkpoints: checkpoints.save(at(3), best=True))
+            die_at(fatal, partial(checkpoints.save, at(3), best=True))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, calls[fatal]
         intact(checkpoints, 2, 3)
         checkpoints.save(at(3), best=True)  # and the resumed run saves as ever

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,6 @@ def download(files: Mapping[str, Published], folder: Path) -> None:
                     continue
                 torchvision.datasets.utils.download_url(source.url, part, md5=source.md5)
                 (Path(part) / name).replace(folder / name)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         names = "\n".join(f"  {name}  or  {source.url.rsplit('/', 1)[-1]}" for name, source in files.items())
         raise DataError(f"The download failed: {error}\nPlace these files in {folder.resolve()}\n{names}") from error

@@ -28,7 +28,9 @@ def read_idx(path: Path, dims: int) -> Tensor:
     if data[:4] != magic:
         raise DataError(f"{path}: not an IDX file of {dims} dimensions: starts with {data[:4]!r}, expected {magic!r}")
     header = 4 + 4 * dims
-    shape = np.frombuffer(data[4:header], dtype=">u4").tolist()
-    if len(shape) != dims or len(data) != header + prod(shape):
+    if len(data) < header:
+        raise DataError(f"{path}: damaged: {len(data)} bytes, expected at least {header}")
+    shape = np.frombuffer(data, dtype=">u4", count=dims, offset=4).tolist()
+    if len(data) != header + prod(shape):
         raise DataError(f"{path}: damaged: {len(data)} bytes, expected {header + prod(shape)} for shape {shape}")
     return torch.from_numpy(np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape).copy())

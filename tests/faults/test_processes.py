@@ -1,0 +1,128 @@
+"""Real processes that are signalled, lose a worker, or run out of memory."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start
+
+LONG = [*TINY, "device.threads=1", "trainer.epochs=100000", "trainer.checkpoint.every_epochs=100000", "logger=none"]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
+
+
+def folder_of(workdir: Path) -> Path:
+    """The run folder, once the run is at work in it."""
+    for _ in range(600):
+        if found := next(workdir.glob("outputs/*/*/results.json"), None):
+            return found.parent
+        time.sleep(0.02)
+    raise AssertionError("no run folder after 12 seconds")
+
+
+def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> float:
+    """Sends a signal; the seconds until the process has ended with the code that says so."""
+    began = time.monotonic()
+    for _ in range(times):
+        process.send_signal(number)
+    finish(process, CODES[number])
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize(
+    "where",
+    [
+        [],  # in a step
+        ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1"],  # nearly always in validation
+        ["trainer.checkpoint.every_steps=1"],  # nearly always in a save
+    ],
+    ids=["in a step", "in validation", "in a save"],
+)
+def test_a_signal_saves_and_ends_the_run_within_5_seconds(
+    tmp_path: Path, number: signal.Signals, where: list[str]
+) -> None:
+    process = start(*LONG, *where, cwd=tmp_path)
+    folder = folder_of(tmp_path)
+    time.sleep(2)
+    assert stop(process, number) < 5
+    assert results(folder)["status"] == "interrupted"
+    assert checkpoint(folder)["step"] == results(folder)["step"] > 0
+
+
+@pytest.mark.slow
+def test_a_signal_before_the_first_step_is_kept_for_it(tmp_path: Path) -> None:
+    process = start(*LONG, cwd=tmp_path)
+    folder = folder_of(tmp_path)  # the results are written before the data is read and the model built
+    assert stop(process, signal.SIGTERM) < 5
+    assert results(folder)["status"] == "interrupted"
+    finish(start("resume", str(folder), "trainer.epochs=2", cwd=tmp_path))
+    assert results(folder)["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_more_signals_while_it_saves_do_no_harm(tmp_path: Path) -> None:
+    process = start(*LONG, "trainer.checkpoint.every_steps=1", cwd=tmp_path)
+    folder = folder_of(tmp_path)
+    time.sleep(1.5)
+    assert stop(process, signal.SIGTERM, times=20) < 5
+    assert results(folder)["status"] == "interrupted"
+    checkpoint(folder)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_told_and_the_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    streamed = [*TINY, "device.threads=1", "dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=400"]
+    streamed += ["trainer.checkpoint.every_steps=1", "logger=none"]
+    process = start(*streamed, cwd=tmp_path)
+    folder = folder_of(tmp_path)
+    while not (folder / "checkpoints" / "last.pt").exists():
+        time.sleep(0.05)
+    workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    subprocess.run(["kill", "-KILL", workers[0]], check=True)
+    began = time.monotonic()
+    output = finish(process, code=1)
+    assert time.monotonic() - began < 30
+    assert "DataLoader worker" in output
+    assert results(folder)["status"] == "failed"
+    reached = checkpoint(folder)["step"]
+    more = f"trainer.epochs={reached // 6 + 2}"
+    finish(start("resume", str(folder), more, cwd=tmp_path))
+    finish(start(*streamed, more, cwd=tmp_path))
+    (undisturbed,) = set(tmp_path.glob("outputs/*/*")) - {folder}
+    assert equal(checkpoint(folder), checkpoint(undisturbed))
+    assert metrics_table(folder) == metrics_table(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_out_of_memory_fails_by_name_and_can_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "hungry_plugin.py").write_text(
+        "import os, torch\n"
+        "from runner.registry import LOSSES\n"
+        "class Hungry(torch.nn.CrossEntropyLoss):\n"
+        "    calls = 0\n"
+        "    def forward(self, outputs, targets):\n"
+        "        Hungry.calls += outputs.device.type != 'meta'\n"
+        "        if Hungry.calls == 9 and not os.path.exists('fed'):\n"
+        "            torch.ones(1 << 50)\n"
+        "        return super().forward(outputs, targets)\n"
+        "@LOSSES.register('hungry')\n"
+        "def hungry(): return Hungry()\n"
+    )
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    (tmp_path / "mine" / "loss" / "hungry.yaml").write_text("name: hungry\n")
+    own = [*TINY, "loss=hungry", "plugins=[hungry_plugin]", "--config-dir=mine"]
+    output = finish(start(*own, cwd=tmp_path), code=1)
+    assert "memory" in output
+    folder = folder_of(tmp_path)
+    assert results(folder)["status"] == "failed"
+    (tmp_path / "fed").touch()
+    finish(start("resume", str(folder), cwd=tmp_path))
+    finish(start(*own, cwd=tmp_path))
+    (undisturbed,) = set(tmp_path.glob("outputs/*/*")) - {folder}
+    assert equal(checkpoint(folder), checkpoint(undisturbed))
+    assert sorted(scalars(folder)) == sorted(scalars(undisturbed))
