@@ -208,6 +208,8 @@ class Batches:
 
     def raw(self, indices: Tensor) -> Tensor:
         """The inputs of some samples [N], as the dataset has them."""
+        if len(indices) == 0:
+            return torch.empty(0, *self.spec.in_shape)
         return torch.cat([inputs for inputs, _ in self.source.batches(indices, self.size)])
 
     def normalise(self, inputs: Tensor) -> Tensor:

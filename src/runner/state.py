@@ -99,7 +99,7 @@ class TrainState:
 class Clock:
     """Counts the seconds of training into the state, and those since the last save."""
 
-    def __init__(self, state: TrainState) -> None:
+    def __init__(self) -> None:
         self._last = self._saved = time.monotonic()
 
     def update(self, state: TrainState) -> None:

@@ -35,7 +35,7 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
         Diverged: the loss or the gradient is not finite. The weights in the checkpoints are from before.
         CheckpointError: a checkpoint cannot be written.
     """
-    clock = Clock(state)
+    clock = Clock()
     if state.validating and not epoch_is_over(exp, state) and validate(exp, state, tracker, stop):  # it was cut short
         save(exp, state, tracker, checkpoints, clock, best=True)
 
