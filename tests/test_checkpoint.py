@@ -127,6 +127,21 @@ def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path, monk
     assert names(tmp_path) == []
 
 
+def test_a_disk_that_writes_something_else_costs_no_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=1)
+    checkpoints.save(at(1), best=True)
+    before = names(tmp_path)
+    monkeypatch.setattr(
+        "runner.checkpoint.write_atomically", lambda path, data: path.write_bytes(data[:-9] + data[-8:])
+    )
+    with pytest.raises(CheckpointError, match=r"step-000000002\.pt: damaged"):
+        checkpoints.save(at(2), best=True)
+    assert set(before) < set(names(tmp_path))
+    assert load_checkpoint(checkpoints.last)["step"] == 1
+
+
 def test_without_links_last_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise PermissionError("no links here")

@@ -10,6 +10,7 @@ import torch
 
 from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
+from runner import checkpoint as checkpoint_module
 from runner import cli
 from runner.tracking import Tracker
 
@@ -230,7 +231,9 @@ def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: C
     assert "trainer.epochs=4" in results(extended)["overrides"]
 
 
-@pytest.mark.parametrize("override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5", "trainer.batch_size=8"])
+@pytest.mark.parametrize(
+    "override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5", "trainer.batch_size=8"]
+)
 def test_a_resumed_run_cannot_become_another(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
@@ -255,6 +258,31 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
     assert cli.main(["resume", str(folder)]) == 0
     assert equal(checkpoint(folder), checkpoint(undisturbed))
     assert scalars(folder) == scalars(undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["in a step", "in a save"])
+def test_what_was_written_after_the_last_checkpoint_is_not_there_twice(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    undisturbed = runner("trainer.log_every=1")
+
+    def die(*arguments: object) -> None:
+        raise MemoryError("killed here")
+
+    with monkeypatch.context() as patch:
+        if moment == "in a step":  # after logging it
+            progress = Tracker.progress
+            patch.setattr(Tracker, "progress", lambda self, step: die() if step == 9 else progress(self, step))
+        else:  # after the epoch's row
+            save = checkpoint_module.save_checkpoint
+            saves = iter([True, False])
+            patch.setattr(checkpoint_module, "save_checkpoint", lambda *it: save(*it) if next(saves) else die())
+        folder = runner("trainer.log_every=1", code=1)
+    assert len(scalars(folder)) > len([point for point in scalars(undisturbed) if point[1] <= 6])
+    assert cli.main(["resume", str(folder)]) == 0
+    assert scalars(folder) == scalars(undisturbed)
+    assert metrics_table(folder) == metrics_table(undisturbed)
+    assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
 def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights(runner: Callable[..., Path]) -> None:

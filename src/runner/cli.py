@@ -1,9 +1,10 @@
 """The commands: which one is meant, and its few steps."""
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,19 +110,65 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="values to change, such as trainer.epochs=20")
     options = parser.parse_args(arguments)
     folder = options.folder.absolute()
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"{folder}: not a run folder: it has no config.yaml")
-    config = thaw(folder / "config.yaml", options.overrides)
+    config = frozen_config(folder, options.overrides)
 
-    from runner.check import check
     from runner.results import status_of
     from runner.run import run
 
     if status_of(folder) == "completed" and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    check(config)
     return run(config, folder, options.overrides, resume=True)
+
+
+def evaluate(arguments: list[str]) -> int:
+    """`python -m runner evaluate RUN`: prints the metrics of a run's model, as JSON."""
+    parser = argparse.ArgumentParser("runner evaluate", description="Measures the model of a run.")
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("overrides", nargs="*", help="another dataset: dataset=mnist dataset.root=...")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
+    parser.add_argument("--split", default="test", choices=["val", "test"])
+    options = parser.parse_intermixed_args(arguments)
+    config = frozen_config(options.run, options.overrides)
+
+    from runner.predict import evaluate_run
+
+    print(json.dumps(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split), indent=2))
+    return 0
+
+
+def predict(arguments: list[str]) -> int:
+    """`python -m runner predict RUN FILE...`: what a run's model says of pictures, or of the rows of a CSV."""
+    parser = argparse.ArgumentParser("runner predict", description="Predictions for picture files or a CSV.")
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or a CSV")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
+    parser.add_argument("--output", type=Path, metavar="F", help="a .csv or .json file; else CSV is printed")
+    options = parser.parse_intermixed_args(arguments)
+    config = frozen_config(options.run)
+
+    from runner.predict import predict_files, write_rows
+
+    rows, unread = predict_files(config, options.run.absolute(), options.checkpoint, options.files)
+    print(write_rows(rows, options.output), end="")
+    return 1 if unread else 0
+
+
+def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The checked config of a run folder, with overrides.
+
+    Raises:
+        ConfigError: it is no run folder, or the overrides do not fit it.
+    """
+    file = folder.absolute() / "config.yaml"
+    if not file.is_file():
+        raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
+    config = thaw(file, overrides)
+
+    from runner.check import check
+
+    check(config)
+    return config
 
 
 def components(arguments: list[str]) -> int:
@@ -158,4 +205,9 @@ def refuse_code(arguments: list[str]) -> None:
             raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"resume": resume, "components": components}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "resume": resume,
+    "evaluate": evaluate,
+    "predict": predict,
+    "components": components,
+}

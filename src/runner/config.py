@@ -67,7 +67,10 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
         cfg = OmegaConf.load(path)
         OmegaConf.set_struct(cfg, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
-            OmegaConf.update(cfg, override.key_or_group, override.value())
+            group, choice = override.key_or_group, override.value()
+            if isinstance(choice, str) and (CONF / group / f"{choice}.yaml").is_file():
+                choice = compose_group(group, choice)
+            OmegaConf.update(cfg, group, choice, merge=False)
     except (OSError, *COMPOSITION_ERRORS) as error:
         raise ConfigError(f"{path}: {error}") from error
     assert isinstance(cfg, DictConfig)
@@ -98,6 +101,13 @@ def _broken(node: Any) -> Iterator[str]:
         else:
             if OmegaConf.is_config(value):
                 yield from _broken(value)
+
+
+def compose_group(group: str, option: str) -> Any:
+    """The values of a group's option, as plain Python."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)
 
 
 def find_problems(

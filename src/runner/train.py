@@ -120,7 +120,6 @@ def train_epoch(
 
 def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
     """Measures the validation split; returns whether the model is better than ever. Cut short by a stop."""
-    state.validating = True
     metrics = evaluate(exp, exp.val, stop)
     if stop.requested:
         return False

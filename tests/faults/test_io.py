@@ -72,6 +72,7 @@ def calls_of_a_save(folder: Path) -> list[str]:
     checkpoints = prepared(folder)
     with io_layer(calls.append):
         checkpoints.save(at(3), best=True)
+    assert calls[:8] == ["open", *["write"] * PIECES, "fsync", "replace", "fsync"]  # the last one syncs the folder
     assert {"open", "write", "fsync", "replace", "link", "unlink"} == set(calls)
     return calls
 
