@@ -121,7 +121,7 @@ def test_shell_completion_does_without_torch(workdir: Path) -> None:
     program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", program, "-sc", "query=bash"],
-        env={"COMP_LINE": "runner model=l", "COMP_POINT": "14"},
+        env={"COMP_LINE": "runner model=le", "COMP_POINT": "15"},
         capture_output=True,
         text=True,
     )

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from runner.data import Batches, Chosen, InMemory, Source, Splits, Streamed, split
+from runner.data import Batches, Chosen, InMemory, Source, Splits, Streamed, measure, split
 from runner.dataset import Pool, Samples, Spec
+from runner.errors import DataError
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(2,), out_features=3, mean=(0.5,), std=(2.0,))
@@ -147,3 +148,93 @@ def test_bytes_become_numbers_and_are_normalised_by_channel() -> None:
 def test_raw_inputs_are_as_the_dataset_has_them() -> None:
     batches = Batches(InMemory(numbered(20), CPU), SPEC, 8)
     assert batches.raw(torch.tensor([7, 3]))[:, 0].tolist() == [7.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_the_raw_inputs_of_no_sample_are_an_empty_batch(kind: int) -> None:
+    batches = Batches(sources(numbered(20))[kind], SPEC, 8)
+    assert batches.raw(torch.zeros(0, dtype=torch.long)).shape == (0, 2)
+
+
+def test_without_shares_the_training_samples_validate_and_test() -> None:
+    assert [identities(part) for part in drawn(10, val_share=None, test_share=None)] == [list(range(10))] * 3
+
+
+def test_without_a_share_to_validate_the_training_samples_do() -> None:
+    train, val, test = (identities(part) for part in drawn(val_share=None))
+    assert train == val
+    assert sorted(train + test) == list(range(100))
+    train, val, test = (identities(part) for part in drawn(val_share=None, folds=5, fold=1))
+    assert train == val
+    assert sorted(train + test) == list(range(100))
+    assert len(test) == 20
+
+
+def test_without_anything_to_test_on_the_splits_are_refused() -> None:
+    with pytest.raises(DataError, match=r"dataset\.test_share is null"):
+        drawn(test_share=None)
+
+
+def test_the_publishers_validation_set_is_kept_unless_folds_are_asked_for() -> None:
+    published = [Samples(torch.full((size, 2), -1.0), torch.zeros(size, dtype=torch.long)) for size in (10, 5)]
+    pool = Pool(numbered(30), *published)
+    train, val, test = (
+        len(part.targets) for part in split(pool, seed=0, val_share=0.1, test_share=None, folds=None, fold=None)
+    )
+    assert (train, val, test) == (30, 5, 10)
+    parts = split(pool, seed=0, val_share=0.1, test_share=None, folds=3, fold=0)
+    assert sum(len(part.targets) for part in parts) == 45
+    assert len(parts.test.targets) == 15
+
+
+def test_numbers_are_put_into_folds_that_are_disjoint_and_cover_everything() -> None:
+    pool = Pool(Samples(numbered(23).inputs, torch.rand(23, 2)))
+    folds = [split(pool, seed=0, val_share=0.2, test_share=None, folds=5, fold=fold) for fold in range(5)]
+    assert sorted(chain(*(identities(fold.test) for fold in folds))) == list(range(23))
+    assert sorted(len(fold.test.targets) for fold in folds) == [4, 4, 5, 5, 5]
+
+
+def test_a_dataset_that_knows_its_mean_keeps_it() -> None:
+    assert measure(SPEC, numbered(5)) is SPEC
+
+
+def test_columns_are_measured_and_those_that_never_change_keep_their_scale() -> None:
+    spec = Spec("regression", in_shape=(2,), out_features=1, standardise=True)
+    found = measure(spec, Samples(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.zeros(2, 1)))
+    assert (found.mean, found.std) == ((2.0, 5.0), (1.0, 1.0))
+    batches = Batches(InMemory(Samples(torch.tensor([[1.0, 5.0], [3.0, 6.0]]), torch.zeros(2, 1)), CPU), found, 2)
+    ((inputs, _),) = batches.epoch()
+    assert inputs.tolist() == [[-1.0, 0.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_an_epoch_of_several_passes_can_start_at_any_batch(kind: int) -> None:
+    batches = Batches(sources(numbered(10))[kind], SPEC, 4, seed=1, repeat=3)
+    whole = order(batches, 2)
+    assert (batches.samples, len(batches)) == (30, 8)
+    assert [len(batch) for batch in whole] == [4] * 7 + [2]
+    passes = list(chain(*whole))
+    assert [sorted(passes[start : start + 10]) for start in (0, 10, 20)] == [list(range(10))] * 3
+    assert len({tuple(passes[start : start + 10]) for start in (0, 10, 20)}) == 3
+    assert [order(batches, 2, start) for start in range(9)] == [whole[start:] for start in range(9)]
+
+
+def test_several_passes_have_the_orders_of_as_many_epochs() -> None:
+    once, thrice = (Batches(InMemory(numbered(10), CPU), SPEC, 5, seed=1, repeat=repeat) for repeat in (1, 3))
+    assert [batch for epoch in range(6) for batch in order(once, epoch)] == order(thrice, 0) + order(thrice, 1)
+
+
+@pytest.mark.parametrize("size", [10, 64])
+@pytest.mark.parametrize("kind", range(3))
+def test_a_batch_that_holds_the_whole_split_is_the_same_in_each_step(kind: int, size: int) -> None:
+    batches = Batches(sources(numbered(10))[kind], SPEC, size, seed=1, repeat=5)
+    assert (batches.size, batches.samples, len(batches)) == (10, 50, 5)
+    assert order(batches, 3) == [list(range(10))] * 5
+    assert order(batches, 3, start=3) == [list(range(10))] * 2
+
+
+def test_a_model_that_works_in_place_does_not_spoil_the_batch_to_come() -> None:
+    batches = Batches(InMemory(numbered(10), CPU), SPEC, 10, seed=1, repeat=2)
+    (first, _), (second, _) = ((inputs.clone(), inputs.zero_()) for inputs, _ in batches.epoch())
+    assert torch.equal(first, second)
+    assert first.any()

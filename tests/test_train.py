@@ -228,3 +228,56 @@ def test_a_compiled_model_trains_to_the_same(runner: Callable[..., Path]) -> Non
     compiled, plain = runner("trainer.compile=true"), runner()
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(weights(compiled)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_lbfgs_does_what_torch_does_with_a_closure(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+    values = ["optim=lbfgs", "optim.lr=0.5", "optim.max_iter=4", "trainer.epochs=1", "trainer.clip_norm=0.5"]
+    trained = runner(*values)
+    exp = build(tiny(*values))
+    optimizer = torch.optim.LBFGS(exp.model.parameters(), lr=0.5, max_iter=4)
+    first = []
+    for inputs, targets in exp.train.epoch(0):
+        losses: list[float] = []
+
+        def closure(
+            inputs: torch.Tensor = inputs, targets: torch.Tensor = targets, seen: list[float] = losses
+        ) -> float:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(exp.model(inputs), targets)
+            loss.backward()
+            nn.utils.clip_grad_norm_(exp.model.parameters(), 0.5)
+            seen.append(loss.item())
+            return loss.item()
+
+        optimizer.step(closure)
+        assert len(losses) == 4
+        first.append(losses[0] * len(targets))
+    assert equal(weights(trained), dict(exp.model.state_dict()))
+    # The loss is counted once a step, before the update, however often the optimizer asks for it.
+    assert results(trained)["train"]["loss"] == pytest.approx(sum(first) / exp.train.samples, rel=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callable[..., Path], reduction: str) -> None:
+    lbfgs = ["optim=lbfgs", "optim.lr=0.1", "optim.max_iter=3", f"loss.reduction={reduction}", "trainer.epochs=1"]
+    large = runner(*lbfgs, "trainer.batch_size=256")
+    small = runner(*lbfgs, "trainer.batch_size=64", "trainer.accumulate=4")
+    for name, tensor in weights(large).items():
+        torch.testing.assert_close(weights(small)[name], tensor, rtol=1e-3, atol=1e-4)
+    assert results(small)["step"] == results(large)["step"] == 6
+    assert results(small)["train"]["loss"] == pytest.approx(results(large)["train"]["loss"], rel=1e-4)
+
+
+def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: Callable[..., Path]) -> None:
+    def rates(folder: Path) -> list[float]:
+        return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
+
+    plateau = ["scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.5", "trainer.epochs=6"]
+    worse = [*plateau, "optim.lr=1e-6", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"]
+    # The loss falls, which counts as worse: the first look sets the mark, every second one after it halves the rate.
+    assert rates(runner(*worse)) == pytest.approx([1e-6, 1e-6, 1e-6, 5e-7, 5e-7, 2.5e-7], rel=1e-6)
+    assert rates(runner(*worse, "trainer.validate_every=2")) == pytest.approx(
+        [1e-6] * 6
+    )  # three looks, the last too late
+    better = [*plateau, "scheduler.threshold=0", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=min"]
+    assert rates(runner(*better)) == pytest.approx([0.01] * 6)

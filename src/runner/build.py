@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from runner.data import Batches, InMemory, Source, Splits, Streamed, split
+from runner.augment import Augment
+from runner.data import Batches, InMemory, Source, Splits, Streamed, measure, split
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
 from runner.device import resolve
@@ -34,6 +35,7 @@ def build(config: Config) -> Experiment:
     dataset = build_dataset(config)
     spec = dataset.spec
     splits = split_dataset(config, dataset)
+    spec = measure(spec, splits.train)
     train = batches(config, splits.train, spec, device, training=True)
 
     seed_everything(derive(config.seed, "weights"))
@@ -89,8 +91,23 @@ def batches(config: Config, samples: Samples, spec: Spec, device: torch.device, 
     source: Source = (
         InMemory(samples, device) if config.dataset.in_memory else Streamed(samples, device, config.dataset.workers)
     )
-    size = config.trainer.batch_size if training else config.trainer.eval_batch_size
-    return Batches(source, spec, size, seed=config.seed if training else None)
+    if not training:
+        return Batches(source, spec, config.trainer.eval_batch_size)
+    return Batches(
+        source,
+        spec,
+        config.trainer.batch_size,
+        seed=config.seed,
+        repeat=config.dataset.repeat,
+        augment=build_augment(config),
+    )
+
+
+def build_augment(config: Config) -> Augment | None:
+    """The random changes of training pictures; None where nothing would change."""
+    choice = config.dataset.augment
+    augment = None if choice is None else Augment(**choice.model_dump())
+    return None if augment == Augment() else augment
 
 
 def build_model(config: Config, spec: Spec) -> nn.Module:
@@ -113,10 +130,10 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
         ConfigError: the loss compares classes and the dataset has none.
     """
     name = config.loss.name
-    loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
     compares = LOSSES.get(name).facts.get("targets")
     if compares == "classes" and spec.task == "regression":
         raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
+    loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
     return OneHot(loss, spec.out_features) if compares == "values" and spec.task == "classification" else loss
 
 
@@ -153,7 +170,11 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
 
 
 def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
-    """The scheduler; the `total_steps` that it is told of are those it will make itself: in steps, or in epochs."""
+    """The scheduler; the `total_steps` that it is told of are those it will make itself: in steps, or in epochs.
+
+    Raises:
+        ConfigError: one that waits for a plateau is to step by steps.
+    """
     choice, trainer = config.scheduler, config.trainer
     steps = trainer.total_steps(batches_per_epoch)
     if choice.interval == "epoch":
@@ -161,6 +182,16 @@ def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int
     # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(
-        choice.name, choice.values, optimizer=optimizer, total_steps=steps, last_epoch=-1
+        choice.name,
+        choice.values,
+        optimizer=optimizer,
+        total_steps=steps,
+        last_epoch=-1,
+        metric_mode=trainer.checkpoint.mode,
     )
+    if choice.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
+        raise ConfigError(
+            f"scheduler.interval: found 'step'; {choice.name} looks after each validation and needs 'epoch'; "
+            "trainer.validate_every='100 steps' has it look more often"
+        )
     return scheduler

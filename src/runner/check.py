@@ -12,13 +12,15 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from runner.build import build_dataset, build_loss, build_model, build_optimizer, build_scheduler
+from runner.build import build_augment, build_dataset, build_loss, build_model, build_optimizer, build_scheduler
 from runner.dataset.base import Dataset, Spec
 from runner.device import resolve
 from runner.errors import ConfigError, nearest
 from runner.metrics import NAMES
-from runner.registry import OPTIMIZERS, REGISTRIES
+from runner.optim.closure import needs_closure
+from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
 
 
@@ -96,6 +98,26 @@ def check_folds(config: Config) -> None:
         raise ConfigError(f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed")
 
 
+def check_splits(config: Config, spec: Spec) -> None:
+    """There is something to test on: a share, a fold, the publisher's test set, or by choice the training samples."""
+    choice = config.dataset
+    if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
+        raise ConfigError(
+            f"dataset.test_share: found None, which takes the publisher's test set; dataset={choice.name} has none; "
+            "allowed: a share such as 0.2, or null in dataset.val_share too: the training samples validate and test"
+        )
+
+
+def check_augment(config: Config, spec: Spec) -> None:
+    if build_augment(config) is None:
+        return
+    if spec.task != "classification" or len(spec.in_shape) != 3:
+        raise ConfigError(
+            f"dataset.augment: changes pictures whose class stays the same; dataset={config.dataset.name} is for "
+            f"{spec.task} with inputs of {spec.in_shape}; allowed: null"
+        )
+
+
 def try_parts(config: Config) -> Spec:
     """Builds the parts without memory and sends a batch through them.
 
@@ -109,18 +131,28 @@ def try_parts(config: Config) -> Spec:
     spec = dataset.spec
     with gathering(problems):
         check_metrics(config, spec)
+    with gathering(problems):
+        check_splits(config, spec)
+    with gathering(problems):
+        check_augment(config, spec)
     with torch.device("meta"):
         counts = torch.ones(spec.out_features if spec.task == "classification" else 0)
         model = attempt(config, "model", lambda c: build_model(c, spec), problems)
         loss = attempt(config, "loss", lambda c: build_loss(c, spec, counts), problems)
-        optimizer = attempt(config, "optim", lambda c: build_optimizer(c, model or nn.Linear(1, 1)), problems)
+        optimizer = attempt(
+            config, "optim", lambda c: build_optimizer(c, model or nn.Linear(1, 1, bias=False)), problems
+        )
         if optimizer is not None:
+            with gathering(problems):
+                check_precision(config, optimizer)
             attempt(config, "scheduler", lambda c: build_scheduler(c, optimizer, 100), problems)
         if model is not None:
             with gathering(problems):
                 check_shapes(config, spec, model, loss)
     if problems:
         raise ConfigError(*problems)
+    if LOSSES.get(config.loss.name).facts.get("takes") == "log_probabilities":
+        check_log_probabilities(config, spec)
     return spec
 
 
@@ -163,6 +195,14 @@ def check_metrics(config: Config, spec: Spec) -> None:
         raise ConfigError(*problems)
 
 
+def check_precision(config: Config, optimizer: Optimizer) -> None:
+    if config.trainer.precision == "fp16" and needs_closure(optimizer):
+        raise ConfigError(
+            f"trainer.precision: found 'fp16'; optim={config.optim.name} asks for the loss several times a step, "
+            "which the scaled gradients of fp16 do not allow; allowed with it: fp32, bf16"
+        )
+
+
 def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module | None) -> None:
     """A batch of two samples goes through the model and the loss."""
     pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
@@ -180,3 +220,14 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
         raise ConfigError(f"{pair} with inputs of {spec.in_shape}, or loss={config.loss.name}: {error}") from error
     if found != wanted:
         raise ConfigError(f"{pair}: for two samples it returns {found}, needed is {wanted}")
+
+
+def check_log_probabilities(config: Config, spec: Spec) -> None:
+    """The outputs of the real model are logarithms of probabilities: their exponentials sum to one."""
+    with torch.inference_mode():
+        outputs = build_model(config, spec).eval()(torch.rand(2, *spec.in_shape))
+    if not torch.allclose(outputs.logsumexp(1), torch.zeros(2), atol=1e-3):
+        raise ConfigError(
+            f"loss={config.loss.name} takes log-probabilities, which model={config.model.name} does not return: "
+            "let the model end with log_softmax, or take loss=cross_entropy, which is both in one"
+        )

@@ -4,15 +4,18 @@ dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat as repeated
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from runner.augment import Augment
 from runner.dataset.base import Pool, Readable, Samples, Spec
 from runner.determinism import generator
+from runner.errors import DataError
 
 
 class Splits(NamedTuple):
@@ -24,29 +27,54 @@ class Splits(NamedTuple):
 
 
 def split(
-    pool: Pool, *, seed: int, val_share: float, test_share: float | None, folds: int | None, fold: int | None
+    pool: Pool, *, seed: int, val_share: float | None, test_share: float | None, folds: int | None, fold: int | None
 ) -> Splits:
     """Draws the splits from a pool: fixed by the dataset's seed, each class represented in proportion.
 
     Args:
-        pool: all samples, and the publisher's test set where there is one.
+        pool: all samples, and the publisher's test and validation sets where there are some.
         seed: fixes the draw.
-        val_share: share of the remaining samples that validate.
-        test_share: share of the pool that tests; None takes the publisher's test set.
-        folds, fold: with K folds the test split is fold k of all samples, the publisher's test set included.
+        val_share: share of the remaining samples that validate, unless the publisher's validation set does;
+            None sets nothing apart: the training samples validate.
+        test_share: share of the pool that tests; None takes the publisher's test set, or without one, where
+            val_share is None too, the training samples.
+        folds, fold: with K folds the test split is fold k of all samples, the publisher's sets included.
     """
+    published = pool.val
+    test: Samples | None
     if folds is not None and fold is not None:
-        everything = _join(pool.samples, pool.test) if pool.test else pool.samples
+        everything = _join(*(samples for samples in (pool.samples, pool.val, pool.test) if samples is not None))
         rank = _stratified_rank(everything.targets, seed)
         rest, test = _take(everything, rank % folds != fold), _take(everything, rank % folds == fold)
+        published = None
     elif test_share is not None:
         chosen = _every(_stratified_rank(pool.samples.targets, seed), test_share)
         rest, test = _take(pool.samples, ~chosen), _take(pool.samples, chosen)
     else:
-        assert pool.test is not None, "checked with the config: a test share or a publisher's test set"
         rest, test = pool.samples, pool.test
-    chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
-    return Splits(train=_take(rest, ~chosen), val=_take(rest, chosen), test=test)
+    if published is not None:
+        train, val = rest, published
+    elif val_share is not None:
+        chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
+        train, val = _take(rest, ~chosen), _take(rest, chosen)
+    else:
+        train = val = rest
+    if test is None and val is not train:
+        raise DataError("dataset.test_share is null, which takes the publisher's test set, and there is none")
+    return Splits(train, val, train if test is None else test)
+
+
+def measure(spec: Spec, train: Samples) -> Spec:
+    """The spec with mean and std of the training split, where the dataset leaves them to it: one for each column.
+
+    A function of the split alone, so a resumed run finds the same numbers. Columns that never change keep their scale.
+    """
+    if not spec.standardise:
+        return spec
+    assert isinstance(train.inputs, Tensor), "what is measured is in memory"
+    exact = train.inputs.double()
+    mean, std = exact.mean(0), exact.std(0, correction=0)
+    return replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
 
 
 def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
@@ -74,10 +102,10 @@ def _take(samples: Samples, mask: Tensor) -> Samples:
     return Samples(inputs, samples.targets[indices])
 
 
-def _join(first: Samples, second: Samples) -> Samples:
-    assert isinstance(first.inputs, Tensor)
-    assert isinstance(second.inputs, Tensor)
-    return Samples(torch.cat([first.inputs, second.inputs]), torch.cat([first.targets, second.targets]))
+def _join(*parts: Samples) -> Samples:
+    tensors = [part.inputs for part in parts if isinstance(part.inputs, Tensor)]
+    inputs = torch.cat(tensors) if len(tensors) == len(parts) else Joined(tuple(part.inputs for part in parts))
+    return Samples(inputs, torch.cat([part.targets for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -93,6 +121,24 @@ class Chosen:
     def __getitem__(self, index: int) -> Tensor:
         found: Tensor = self.inputs[int(self.indices[index])]
         return found
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Inputs that are read one by one, one part after the other."""
+
+    parts: tuple[Tensor | Readable, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> Tensor:
+        for part in self.parts:
+            if index < len(part):
+                found: Tensor = part[index]
+                return found
+            index -= len(part)
+        raise IndexError(index)
 
 
 class Source(Protocol):
@@ -139,8 +185,12 @@ class Streamed:
 
     def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         self.plan.batches = [indices.tolist() for indices in order.split(size)]
-        for inputs, targets in self.loader:
-            yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        try:
+            for inputs, targets in self.loader:
+                yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        except DataError as error:  # a worker's comes wrapped in its traceback, whose last line is the message
+            message = str(error).rstrip().rpartition("\n")[2]
+            raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 class _Pairs(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -174,22 +224,28 @@ class Batches:
     Args:
         source: where raw batches come from.
         spec: of the dataset; its mean and std normalise the inputs.
-        size: samples a batch; the last one of an epoch may be smaller.
-        seed: shuffles, differently in each epoch; None keeps the samples in their order.
+        size: samples a batch, at most the whole split; the last one of an epoch may be smaller.
+        seed: shuffles, differently in each pass over the split; None keeps the samples in their order.
+        repeat: passes over the split in an epoch, one behind the other.
+        augment: changes the pictures at random; needs a seed.
     """
 
     source: Source
     spec: Spec
     size: int
     seed: int | None = None
+    repeat: int = 1
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
+        self.size = min(self.size, max(1, len(self.source)))
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
         self.mean, self.std = (torch.tensor(value).view(shape) for value in (self.spec.mean, self.spec.std))
 
     @property
     def samples(self) -> int:
-        return len(self.source)
+        """Samples an epoch."""
+        return len(self.source) * self.repeat
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -199,12 +255,25 @@ class Batches:
         """Inputs [B, *in_shape] as float32 and targets, from batch `start` on: a function of (seed, epoch) alone."""
         if start >= len(self):
             return
+        for index, (inputs, targets) in enumerate(self._raw_batches(epoch, start), start):
+            inputs = self.normalise(inputs)
+            if self.augment is not None and self.seed is not None:
+                inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index))
+            yield inputs, targets
+
+    def _raw_batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
+            (whole,) = self.source.batches(torch.arange(self.size), self.size)
+            return repeated(whole, len(self) - start)
+        first, offset = divmod(start * self.size, len(self.source))
+        order = torch.cat([self._order(epoch * self.repeat + number) for number in range(first, self.repeat)])
+        return self.source.batches(order[offset:], self.size)
+
+    def _order(self, number: int) -> Tensor:
+        """The order of the samples in a pass over the split, counted from the start of the training."""
         if self.seed is None:
-            order = torch.arange(self.samples)
-        else:
-            order = torch.randperm(self.samples, generator=generator(self.seed, "order", epoch))
-        for inputs, targets in self.source.batches(order[start * self.size :], self.size):
-            yield self.normalise(inputs), targets
+            return torch.arange(len(self.source))
+        return torch.randperm(len(self.source), generator=generator(self.seed, "order", number))
 
     def raw(self, indices: Tensor) -> Tensor:
         """The inputs of some samples [N], as the dataset has them."""

@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -44,6 +45,12 @@ class EventFile:
     def text(self, tag: str, text: str) -> None:
         """Text as it is, in fixed width."""
         self._add(summaries.text(tag, "".join(f"    {line}\n" for line in text.splitlines())))
+
+    def picture(self, tag: str, png: bytes, step: int) -> None:
+        """A PNG file as it is."""
+        width, height = struct.unpack(">II", png[16:24])  # they follow the signature and the name of the first chunk
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        self._add(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
         """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""

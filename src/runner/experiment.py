@@ -82,5 +82,7 @@ class Experiment:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.load_weights(state)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        # A run that is now to be longer keeps its new length, which a schedule may have in its state.
+        lengths = {key: value for key, value in vars(self.scheduler).items() if key in ("total_steps", "T_max")}
+        self.scheduler.load_state_dict(state["scheduler"] | lengths)
         self.scaler.load_state_dict(state["scaler"])

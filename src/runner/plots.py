@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -85,6 +87,54 @@ def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
     axes.plot(targets.flatten()[:10_000].numpy(), outputs.flatten()[:10_000].numpy(), ".", markersize=3)
     axes.set(xlabel="true", ylabel="predicted", title="Test split")
     _save(figure, target)
+
+
+def plot_function(points: tuple[Tensor, Tensor], curve: tuple[Tensor, Tensor], target: Path) -> None:
+    """For one number in and one out: the training points (x [N], y [N]) and the fitted curve (x [M], y [M])."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*(values.numpy() for values in curve), label="fitted")
+    axes.plot(*(values.numpy() for values in points), "k.", label="training points")
+    axes.set(xlabel="x", ylabel="y")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, target)
+
+
+def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
+    """A learned kernel beside the one that made the data, both [H, W], with their numbers."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    limit = float(max(learned.abs().max(), true.abs().max()))
+    for axes, title, kernel in zip(figure.subplots(1, 2), ("learned", "true"), (learned, true), strict=True):
+        axes.imshow(kernel.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
+        for row, values in enumerate(kernel.tolist()):
+            for column, value in enumerate(values):
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center")
+        axes.set_title(title)
+        axes.axis("off")
+    _save(figure, target)
+
+
+def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
+    """Images [M, C, H, W] and, to the right of each, what the first convolution makes of it [M, K, H', W']."""
+    size, gap = tuple(images.shape[-2:]), (1, 1, 1, 1)
+    greys = _stretch(images.float().mean(1, keepdim=True))
+    features = _stretch(F.interpolate(maps[:, :8], size=size))
+    tiles = [*greys.unbind(1), *features.unbind(1)]  # one column of the grid each: [M, H, W]
+    colours = [colormaps["gray" if column == 0 else "viridis"](tile.numpy()) for column, tile in enumerate(tiles)]
+    columns = [torch.from_numpy(colour).permute(0, 3, 1, 2) for colour in colours]
+    grid = torch.cat([torch.cat(list(F.pad(column, gap, value=1.0)), dim=1) for column in columns], dim=2)
+    figure = Figure(figsize=(len(columns), len(images)), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.axis("off")
+    _save(figure, target)
+
+
+def _stretch(pictures: Tensor) -> Tensor:
+    """Each picture [M, K, H, W] from its darkest value at 0 to its brightest at 1."""
+    low, high = pictures.amin((2, 3), keepdim=True), pictures.amax((2, 3), keepdim=True)
+    return (pictures - low) / (high - low).clamp(min=1e-9)
 
 
 def _save(figure: Figure, target: Path) -> None:

@@ -35,7 +35,7 @@ log = logging.getLogger("runner")
 RESUMABLE = (
     *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
     *("trainer.early_stopping", "trainer.checkpoint", "trainer.compile", "device", "logger", "plugins"),
-    *("dataset.in_memory", "dataset.workers", "dataset.root", "name", "output_dir", "dry_run"),
+    *("dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir", "dry_run"),
 )
 
 
@@ -99,7 +99,7 @@ def train_and_test(
     try:
         fit(exp, state, tracker, checkpoints, stop)
         if not stop.requested:
-            test_best(exp, checkpoints, tracker, results, folder, stop)
+            test_best(exp, state, checkpoints, tracker, results, folder, stop)
     finally:
         tracker.close()
     results.progress(state, exp)
@@ -132,7 +132,7 @@ def starting_state(exp: Experiment) -> TrainState:
 
 def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
     """What a person wants to know before the training starts."""
-    config, (train, val, test) = exp.config, (batches.samples for batches in (exp.train, exp.val, exp.test))
+    config, (train, val, test) = exp.config, (len(batches.source) for batches in (exp.train, exp.val, exp.test))
     parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
     lines = [
         f"folder   {folder}",
@@ -141,11 +141,17 @@ def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
         f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
     ]
     for group in exp.optimizer.param_groups if config.optim.groups else []:
-        lines.append(f"group    lr {group['lr']:g}: {', '.join(names_of(exp, group['params']))}")
+        own = " ".join(f"{key} {group[key]}" for key in {"lr": 0, **own_values(config)})
+        lines.append(f"group    {own}: {', '.join(names_of(exp, group['params']))}")
     if state.step:
         lines.append(f"resumed  after step {state.step:,}, epoch {state.epoch}")
     for line in lines:
         log.info(line)
+
+
+def own_values(config: Config) -> dict[str, Any]:
+    """The keys that some of optim.groups set."""
+    return {key: value for group in config.optim.groups for key, value in group.items() if key != "match"}
 
 
 def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
@@ -163,7 +169,13 @@ def describe_run(exp: Experiment, folder: Path, tracker: Tracker) -> None:
 
 
 def test_best(
-    exp: Experiment, checkpoints: Checkpoints, tracker: Tracker, results: Results, folder: Path, stop: Stop
+    exp: Experiment,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+    results: Results,
+    folder: Path,
+    stop: Stop,
 ) -> None:
     """The best checkpoint on the test split: metrics, and pictures of what it gets right and wrong."""
     exp.load_weights(load_checkpoint(checkpoints.best if checkpoints.best.exists() else checkpoints.last, exp.device))
@@ -177,28 +189,38 @@ def test_best(
     results.update(test=test)
     tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
     log.info("test     %s", "  ".join(f"{name} {value:.4f}" for name, value in test.items()))
+    all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    for line in details(exp, state, all_outputs, all_targets):
+        log.info(line)
     try:
-        all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         draw(exp, all_outputs, all_targets, folder)
+        tracker.pictures(results.values["step"])
     except Exception:  # a picture is not worth a run
         log.warning("The plots could not be drawn.", exc_info=True)
 
 
-def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> None:
-    """All pictures of plots/. Outputs and targets are those of the test split, in order."""
-    from runner import plots  # matplotlib: a quarter of a second to import
+def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
+    """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
+    lines = [
+        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, validation and saving included"
+    ]
+    if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
+        right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))
+        recall = right / torch.bincount(targets, minlength=len(exp.spec.classes)).clamp(min=1)
+        lines.append(
+            "recall   " + "  ".join(f"{name} {r:.2f}" for name, r in zip(exp.spec.classes, recall, strict=True))
+        )
+    if count_parameters(exp.judged) <= 16:
+        for name, parameter in exp.judged.named_parameters():
+            lines.append(f"learned  {name} = {', '.join(f'{value:.4f}' for value in parameter.flatten().tolist())}")
+    return lines
 
-    target = folder / "plots"
-    plots.plot_curves(folder / "metrics.csv", target / "curves.png")
-    if exp.spec.task == "regression":
-        plots.plot_fit(outputs, targets, target / "fit.png")
-        return
-    plots.plot_confusion(outputs, targets, exp.spec, target / "confusion.png")
-    if len(exp.spec.in_shape) == 3 and exp.spec.in_shape[0] in (1, 3):
-        worst, wrong = plots.worst_mistakes(outputs, targets)
-        images = exp.test.raw(worst)
-        title = f"{wrong} of {len(targets)} test images are wrong" + (", the worst:" if wrong else "")
-        plots.plot_mistakes(images.cpu(), outputs[worst], targets[worst], exp.spec, title, target / "mistakes.png")
+
+def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> None:
+    """All pictures of plots/, of the test split's outputs and targets in their order."""
+    from runner.pictures import draw_pictures  # matplotlib: a quarter of a second to import
+
+    draw_pictures(exp, outputs, targets, folder / "metrics.csv", folder / "plots")
 
 
 def report(error: Exception, results: Results) -> int:

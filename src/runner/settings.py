@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -40,16 +40,27 @@ class Scheduler(Component):
     interval: Literal["step", "epoch"]
 
 
+class Augment(Settings):
+    """Random changes of training pictures; what they are stands in augment.py. A key that is left out does nothing."""
+
+    shift: Annotated[int, Field(ge=0)] = 0
+    crop: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
 class Dataset(Component):
-    """The keys that all datasets share: how the samples are split, and which way they come in."""
+    """The keys that all datasets share: how samples are split, which way they come in, and what an epoch is."""
 
     seed: Annotated[int, Field(ge=0)]
-    val_share: Annotated[float, Field(gt=0, lt=1)]
+    val_share: Annotated[float, Field(gt=0, lt=1)] | None
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
     folds: Annotated[int, Field(ge=2)] | None
     fold: Annotated[int, Field(ge=0)] | None
     in_memory: bool
     workers: Annotated[int, Field(ge=0)]
+    repeat: Count
+    augment: Augment | None
 
 
 class Device(Settings):
@@ -167,7 +178,8 @@ def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
     if item["type"] == "extra_forbidden":
         model: Any = Config
         for part in location[:-1]:
-            model = model.model_fields[part].annotation
+            kind = model.model_fields[part].annotation
+            model = next(iter(get_args(kind)), kind)  # of `Augment | None`, the former
         return f"{_dotted(location)}: ", f"no such key; {nearest(str(location[-1]), model.model_fields)}"
     within: list[int | str] = []  # without the name of the type that pydantic tried, which comes last
     node: Any = values

@@ -67,6 +67,12 @@ class Tracker:
         self.results.progress(state, self.exp)
         log.info("%s", epoch_line(row))
 
+    def pictures(self, step: int) -> None:
+        """Shows the pictures of plots/ in TensorBoard too."""
+        if self.board is not None:
+            for path in sorted((self.folder / "plots").glob("*.png")):
+                self.board.picture(f"plots/{path.stem}", path.read_bytes(), step)
+
     def progress(self, step: int) -> None:
         if self.bar is not None:
             self.bar.advance(step)

@@ -11,9 +11,11 @@
 import logging
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from runner.checkpoint import Checkpoints
 from runner.data import Batches
@@ -21,6 +23,7 @@ from runner.determinism import rng_state
 from runner.errors import Diverged
 from runner.experiment import Experiment
 from runner.metrics import Metrics
+from runner.optim.closure import needs_closure
 from runner.state import Clock, TrainState
 from runner.stop import Stop
 from runner.tracking import Tracker
@@ -66,6 +69,7 @@ def train_epoch(
     params = [parameter for parameter in exp.model.parameters() if parameter.requires_grad]
     every, unit = settings.validation_period
     first = state.position * settings.accumulate
+    batches: list[tuple[Tensor, Tensor]] | None = [] if needs_closure(exp.optimizer) else None  # of the step in hand
     if finished(exp, state):
         return
     exp.model.train()
@@ -78,6 +82,8 @@ def train_epoch(
         summed, objective = reduce(loss, exp.reduction, len(targets), samples_in_step(exp, state))
         exp.scaler.scale(objective).backward()
         state.recent.update(summed, outputs, targets)
+        if batches is not None:
+            batches.append((inputs, targets))
         if (index + 1) % settings.accumulate and index + 1 < len(exp.train):
             continue
 
@@ -89,8 +95,12 @@ def train_epoch(
             stop_if_not_finite(exp, state, checkpoints, grad_norm)
         if settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(params, settings.clip_norm, grad_norm)
-        exp.scaler.step(exp.optimizer)
-        exp.scaler.update()
+        if batches is not None:
+            exp.optimizer.step(partial(differentiate, exp, batches))
+            batches = []
+        else:
+            exp.scaler.step(exp.optimizer)
+            exp.scaler.update()
         exp.optimizer.zero_grad()
         if exp.ema is not None:
             exp.ema.update_parameters(exp.model)
@@ -118,6 +128,21 @@ def train_epoch(
             save(exp, state, tracker, checkpoints, clock, best=improved)
 
 
+def differentiate(exp: Experiment, batches: list[tuple[Tensor, Tensor]]) -> float:
+    """The closure: zeroes the gradient, then forward and backward of a step's batches, with the weights as they are."""
+    exp.optimizer.zero_grad()
+    total, samples = torch.zeros((), device=exp.device), sum(len(targets) for _, targets in batches)
+    for inputs, targets in batches:
+        with exp.autocast():
+            loss = exp.loss(exp.forward(inputs), targets)
+        _, objective = reduce(loss, exp.reduction, len(targets), samples)
+        objective.backward()
+        total += objective.detach()
+    if exp.config.trainer.clip_norm is not None:
+        nn.utils.clip_grad_norm_(exp.model.parameters(), exp.config.trainer.clip_norm)
+    return total.item()
+
+
 def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
     """Measures the validation split; returns whether the model is better than ever. Cut short by a stop."""
     metrics = evaluate(exp, exp.val, stop)
@@ -129,6 +154,8 @@ def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -
     tracker.scalars({f"val/{name}": value for name, value in metrics.items()}, state.step)
     seen = {f"val/{name}": value for name, value in metrics.items()}
     seen |= {f"train/{name}": value for name, value in state.sums.compute().items()}
+    if isinstance(exp.scheduler, ReduceLROnPlateau):
+        exp.scheduler.step(seen[state.best.metric])
     state.early.look(seen, state.epoch + 1, state.step)
     return state.best.look(seen, state.epoch + 1, state.step)
 
@@ -194,7 +221,7 @@ def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock
     row |= {f"val/{name}": value for name, value in state.val.items()}
     row |= {"lr": state.lr, "seconds": state.epoch_seconds}
     if state.position == exp.steps_per_epoch:  # max_steps may end a run within an epoch
-        if exp.config.scheduler.interval == "epoch":
+        if exp.config.scheduler.interval == "epoch" and not isinstance(exp.scheduler, ReduceLROnPlateau):
             exp.scheduler.step()
         state.epoch += 1
         state.position = 0

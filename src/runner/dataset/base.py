@@ -18,6 +18,9 @@ class Spec:
         out_features: number of classes, or of numbers in a target.
         classes: a name for each class; empty for regression.
         mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
+        standardise: mean and std are not known before the splits are: they are those of the training split.
+        has_test: the publisher has set test samples apart.
+        kernel: what made the targets of the inputs, [H, W], where one kernel did.
     """
 
     task: Literal["classification", "regression"]
@@ -26,6 +29,9 @@ class Spec:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    standardise: bool = False
+    has_test: bool = False
+    kernel: Tensor | None = None
 
 
 class Readable(Protocol):
@@ -48,10 +54,11 @@ class Samples(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All samples to draw the splits from, and the publisher's own test set where there is one."""
+    """All samples to draw the splits from, and the publisher's own test and validation sets where there are some."""
 
     samples: Samples
     test: Samples | None = None
+    val: Samples | None = None
 
 
 class Dataset(Protocol):

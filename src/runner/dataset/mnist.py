@@ -1,6 +1,7 @@
 """MNIST, from its four IDX files."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from runner.dataset.base import Pool, Samples, Spec, resize
 from runner.dataset.download import Published, download
@@ -30,6 +31,15 @@ class MNIST:
         ValueError: size is below 1.
     """
 
+    files: ClassVar = FILES
+    places: ClassVar[tuple[str, ...]] = (
+        ".",
+        "MNIST/raw",
+    )  # below root; downloads go to the last one, where torchvision puts them
+    classes: ClassVar = tuple("0123456789")
+    mean: ClassVar = (0.1307,)
+    std: ClassVar = (0.3081,)
+
     def __init__(self, root: str, size: int = 28) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1, found {size}")
@@ -38,9 +48,10 @@ class MNIST:
             task="classification",
             in_shape=(1, size, size),
             out_features=10,
-            classes=tuple("0123456789"),
-            mean=(0.1307,),
-            std=(0.3081,),
+            classes=self.classes,
+            mean=self.mean,
+            std=self.std,
+            has_test=True,
         )
 
     def load(self) -> Pool:
@@ -49,14 +60,14 @@ class MNIST:
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
         """
-        missing = {name: source for name, source in FILES.items() if self._find(name) is None}
+        missing = {name: source for name, source in self.files.items() if self._find(name) is None}
         if missing:
-            download(missing, self.root / "MNIST" / "raw")
+            download(missing, self.root / self.places[-1])
         return Pool(self._read("train"), self._read("t10k"))
 
     def _find(self, name: str) -> Path | None:
-        places = [folder / file for folder in (self.root, self.root / "MNIST" / "raw") for file in (name, f"{name}.gz")]
-        return next((place for place in places if place.is_file()), None)
+        paths = [self.root / place / file for place in self.places for file in (name, f"{name}.gz")]
+        return next((path for path in paths if path.is_file()), None)
 
     def _read(self, part: str) -> Samples:
         images_path, labels_path = self._find(f"{part}-images-idx3-ubyte"), self._find(f"{part}-labels-idx1-ubyte")

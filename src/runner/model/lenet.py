@@ -22,7 +22,8 @@ class LeNet(nn.Module):
         images [B, C, H, W] to logits [B, out_features].
 
     Raises:
-        ValueError: the image is too small for two convolutions and two poolings, or is no image.
+        ValueError: the image is too small for two convolutions and two poolings, or is no image; or a number is
+            below 1.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class LeNet(nn.Module):
         super().__init__()
         if len(in_shape) != 3:
             raise ValueError(f"needs images of shape (C, H, W), found {tuple(in_shape)}")
+        if min(kernel_size, *channels, *hidden) < 1:
+            raise ValueError("kernel_size, channels and hidden must be at least 1")
         in_channels, *sides = in_shape
         for _ in range(2):
             sides = [(side - kernel_size + 1) // 2 for side in sides]

@@ -5,17 +5,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from runner.model.activation import ACTIVATIONS, Activation
 from runner.registry import MODELS
 
-ACTIVATIONS = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "elu": nn.ELU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
@@ -43,7 +35,7 @@ class MLP(nn.Module):
         in_shape: tuple[int, ...],
         out_features: int,
         hidden: list[int],
-        activation: Literal["relu", "leaky_relu", "gelu", "silu", "elu", "tanh", "sigmoid"] = "relu",
+        activation: Activation = "relu",
         norm: Literal["none", "batch", "layer"] = "none",
         dropout: float = 0.0,
     ) -> None:

@@ -1,8 +1,30 @@
-"""Optimizers, registered as torch has them."""
+"""Optimizers: those of torch as they are, and gradient descent by hand.
+
+torch's SparseAdam is left out: it takes sparse gradients only, which no model here has.
+"""
 
 from torch import optim
 
+from runner.optim import gradient_descent
 from runner.registry import OPTIMIZERS
 
-OPTIMIZERS.register("sgd")(optim.SGD)
-OPTIMIZERS.register("adam")(optim.Adam)
+__all__ = ["gradient_descent"]
+
+TORCHS: dict[str, type[optim.Optimizer]] = {
+    "adadelta": optim.Adadelta,
+    "adafactor": optim.Adafactor,
+    "adagrad": optim.Adagrad,
+    "adam": optim.Adam,
+    "adamax": optim.Adamax,
+    "adamw": optim.AdamW,
+    "asgd": optim.ASGD,
+    "lbfgs": optim.LBFGS,
+    "muon": optim.Muon,
+    "nadam": optim.NAdam,
+    "radam": optim.RAdam,
+    "rmsprop": optim.RMSprop,
+    "rprop": optim.Rprop,
+    "sgd": optim.SGD,
+}
+for name, optimizer in TORCHS.items():
+    OPTIMIZERS.register(name)(optimizer)

@@ -1,8 +1,15 @@
-"""Learning-rate schedulers, registered as torch has them; `interval` in their YAML says when they step."""
+"""Learning-rate schedulers: torch's, some by a function here; `interval` in their YAML says when they step."""
 
 from torch.optim import lr_scheduler
 
 from runner.registry import SCHEDULERS
+from runner.scheduler import multistep, warmup_cosine
+
+__all__ = ["multistep", "warmup_cosine"]
 
 SCHEDULERS.register("constant")(lr_scheduler.ConstantLR)
 SCHEDULERS.register("cosine", supply={"T_max": "total_steps"})(lr_scheduler.CosineAnnealingLR)
+SCHEDULERS.register("exponential")(lr_scheduler.ExponentialLR)
+SCHEDULERS.register("one_cycle", hide=("epochs", "steps_per_epoch"))(lr_scheduler.OneCycleLR)
+SCHEDULERS.register("plateau", supply={"mode": "metric_mode"})(lr_scheduler.ReduceLROnPlateau)
+SCHEDULERS.register("step")(lr_scheduler.StepLR)

@@ -1,0 +1,119 @@
+"""CIFAR-10, from the files of its binary version."""
+
+import hashlib
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.dataset.download import Published, download
+from runner.errors import DataError
+from runner.registry import DATASETS
+
+FOLDER = "cifar-10-batches-bin"
+ARCHIVE = "cifar-10-binary.tar.gz"
+PUBLISHED = Published(f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}", "c32a1d4ab5d03f1284b67883e8d87530")
+TRAIN, TEST = [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"]
+RECORD = 1 + 3 * 32 * 32  # bytes: the class, then a red, a green and a blue picture
+
+
+@DATASETS.register("cifar10")
+class CIFAR10:
+    """50,000 + 10,000 colour pictures of 32x32 in ten classes (Krizhevsky 2009), read without any pickle.
+
+    Args:
+        root: the folder of the six .bin files (or of `cifar-10-batches-bin`, as the archive has them, or of the
+            archive cifar-10-binary.tar.gz itself); the archive is downloaded into it when they are not there.
+        size: pixels a side.
+
+    Raises:
+        ValueError: size is below 1.
+    """
+
+    def __init__(self, root: str, size: int = 32) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, found {size}")
+        self.root = Path(root).expanduser()
+        self.spec = Spec(
+            task="classification",
+            in_shape=(3, size, size),
+            out_features=10,
+            classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+            mean=(0.4914, 0.4822, 0.4465),
+            std=(0.2470, 0.2435, 0.2616),
+            has_test=True,
+        )
+
+    def load(self) -> Pool:
+        """Images [N, 3, size, size] as bytes and class numbers [N], for training and for testing.
+
+        Raises:
+            DataError: a file is missing and cannot be downloaded, or is damaged.
+        """
+        missing = [name for name in TRAIN + TEST if self._find(name) is None]
+        if missing:
+            archive = self.root / ARCHIVE
+            if not archive.is_file():
+                download({f"{FOLDER}/: {', '.join(missing)}": PUBLISHED}, self.root)
+            extract(archive, missing, self.root / FOLDER)
+        return Pool(self._read(TRAIN), self._read(TEST))
+
+    def _find(self, name: str) -> Path | None:
+        places = [self.root / name, self.root / FOLDER / name]
+        return next((place for place in places if place.is_file()), None)
+
+    def _read(self, names: list[str]) -> Samples:
+        paths = [path for path in map(self._find, names) if path is not None]
+        images, labels = zip(*map(read_records, paths), strict=True)
+        return Samples(resize(torch.cat(images), self.spec.in_shape[-1]), torch.cat(labels))
+
+
+def extract(archive: Path, names: list[str], folder: Path) -> None:
+    """Takes some files out of the archive into `folder`, each whole or not at all.
+
+    Raises:
+        DataError: the archive is damaged, lacks a file, or would write elsewhere; the message names it.
+    """
+    try:
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != PUBLISHED.md5:  # it may have been placed by hand
+            raise tarfile.TarError(f"damaged: its MD5 is {found}, expected {PUBLISHED.md5}")
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".extract.lock"), tempfile.TemporaryDirectory(dir=folder) as part:
+            with tarfile.open(archive) as tar:
+                for name in names:
+                    member = tar.getmember(f"{FOLDER}/{name}")
+                    if not member.isfile():
+                        raise tarfile.TarError(f"{member.name} is no file")
+                    tar.extract(member, part, filter="data")
+            for name in names:
+                (Path(part) / FOLDER / name).replace(folder / name)
+    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
+        reason = error.args[0] if isinstance(error, KeyError) else error
+        raise DataError(f"{archive}: cannot be extracted: {reason}") from error
+
+
+def read_records(path: Path) -> tuple[Tensor, Tensor]:
+    """Bytes of a file of the binary version: images [N, 3, 32, 32] uint8 and class numbers [N] int64.
+
+    Raises:
+        DataError: the file is cut, damaged, or not of this kind; the message names it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if not data or len(data) % RECORD:
+        raise DataError(f"{path}: damaged: {len(data)} bytes, expected a multiple of {RECORD}")
+    records = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).reshape(-1, RECORD).copy())
+    labels = records[:, 0].long()
+    if labels.max() > 9:
+        raise DataError(f"{path}: found the label {int(labels.max())}, allowed are 0 to 9")
+    return records[:, 1:].reshape(-1, 3, 32, 32), labels

@@ -1,0 +1,38 @@
+"""Fashion-MNIST, from four IDX files like those of MNIST."""
+
+from typing import ClassVar
+
+from runner.dataset.download import Published
+from runner.dataset.mnist import MNIST
+from runner.registry import DATASETS
+
+MIRROR = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+FILES = {
+    "train-images-idx3-ubyte": Published(f"{MIRROR}train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train-labels-idx1-ubyte": Published(f"{MIRROR}train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    "t10k-images-idx3-ubyte": Published(f"{MIRROR}t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    "t10k-labels-idx1-ubyte": Published(f"{MIRROR}t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+}
+
+
+@DATASETS.register("fashion_mnist")
+class FashionMNIST(MNIST):
+    """60,000 + 10,000 pictures of clothes of 28x28 (Xiao, Rasul and Vollgraf 2017), laid out as MNIST is.
+
+    Args:
+        root: the folder of `FashionMNIST/raw`, where torchvision puts the four IDX files; they are downloaded
+            there when they are not there.
+        size: pixels a side.
+
+    Raises:
+        ValueError: size is below 1.
+    """
+
+    files: ClassVar = FILES
+    places: ClassVar = ("FashionMNIST/raw",)  # not root itself: MNIST's files, of the same names, may lie there
+    classes: ClassVar = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    mean: ClassVar = (0.2860,)
+    std: ClassVar = (0.3530,)

@@ -1,0 +1,126 @@
+"""Pictures from a folder for each class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.errors import DataError
+from runner.registry import DATASETS
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+# Of ImageNet's pictures, as torchvision's own models expect them; for grey ones, of their brightness.
+MEAN: dict[int, tuple[float, ...]] = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
+STD: dict[int, tuple[float, ...]] = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
+
+
+@DATASETS.register("image_folder")
+class ImageFolder:
+    """PNG and JPEG files in a folder for each class, at any depth below it; read one by one, when they are needed.
+
+    The class folders lie in `root`; or in root/train, with root/test or root/val (or both) beside it as the
+    publisher's own splits: then test/ tests, or val/ where there is no test/; with both, val/ validates.
+
+    Args:
+        root: the folder.
+        size: pixels a side; pictures of another size or shape are scaled to it.
+        channels: 3 for colour, 1 for grey.
+
+    Raises:
+        ValueError: size is below 1, the folder is missing, has no class folders, or test/ has a class that train/
+            has not.
+    """
+
+    def __init__(self, root: str, size: int = 64, channels: Literal[1, 3] = 3) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, found {size}")
+        self.root, self.size, self.channels = Path(root).expanduser(), size, channels
+        if not self.root.is_dir():
+            raise ValueError(f"root: found {root!r}: there is no such folder, looked for {self.root.resolve()}")
+        splits = {name for name in ("train", "val", "test") if (self.root / name).is_dir()}
+        self.train = self.root / "train" if "train" in splits and len(splits) > 1 else self.root
+        held_out = [self.root / name for name in ("test", "val") if name in splits and self.train != self.root]
+        self.test = held_out[0] if held_out else None
+        self.val = held_out[1] if len(held_out) > 1 else None
+        self.classes = class_folders(self.train)
+        for folder in held_out:
+            if unknown := [name for name in class_folders(folder) if name not in self.classes]:
+                raise ValueError(f"root: {folder} has the class {unknown[0]!r}, which {self.train} has not")
+        self.spec = Spec(
+            task="classification",
+            in_shape=(channels, size, size),
+            out_features=len(self.classes),
+            classes=self.classes,
+            mean=MEAN[channels],
+            std=STD[channels],
+            has_test=self.test is not None,
+        )
+
+    def load(self) -> Pool:
+        """Pictures [channels, size, size] as bytes, read one by one, and class numbers [N].
+
+        Raises:
+            DataError: there is no picture for a class.
+        """
+        return Pool(
+            self._list(self.train),
+            None if self.test is None else self._list(self.test),
+            None if self.val is None else self._list(self.val),
+        )
+
+    def _list(self, folder: Path) -> Samples:
+        paths: list[Path] = []
+        targets: list[int] = []
+        for number, name in enumerate(self.classes):
+            files = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not files and folder == self.train:
+                raise DataError(f"{folder / name}: no PNG or JPEG file in it")
+            paths += files
+            targets += [number] * len(files)
+        return Samples(Pictures(tuple(paths), self.size, self.channels), torch.tensor(targets, dtype=torch.long))
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Their names, sorted. Raises ValueError when there are none."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise ValueError(f"root: {folder} has no class folders in it")
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files as inputs: `pictures[i]` reads one as bytes [channels, size, size]."""
+
+    paths: tuple[Path, ...]
+    size: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return read_picture(self.paths[index], self.size, self.channels)
+
+
+def read_picture(path: Path, size: int, channels: int) -> Tensor:
+    """A PNG or JPEG file as bytes [channels, size, size].
+
+    Raises:
+        DataError: the file is no such picture, or damaged; the message names it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            deep = image.mode.startswith("I")  # 16 bits a pixel, which PIL would cut off at 255
+            eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
+            pixels = np.array(eight.convert("RGB" if channels == 3 else "L"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as a picture: {error}") from error
+    picture = torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
+    return resize(picture[None], size)[0].contiguous()

@@ -1,0 +1,131 @@
+import hashlib
+import http.client
+import sys
+import threading
+import urllib.error
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from runner.dataset.download import Published, download
+from runner.dataset.mnist import FILES, MNIST
+from runner.errors import DataError
+
+Fetch = Callable[[str, str, str], None]
+PUBLISHED = {"a": Published("https://example.org/a.gz", "1"), "b": Published("https://example.org/b.gz", "2")}
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, fetch: Fetch) -> None:
+    """Has torchvision fetch files thus: fetch(url, folder, md5)."""
+    utils = SimpleNamespace(download_url=lambda url, root, md5: fetch(url, root, md5))
+    torchvision = SimpleNamespace(datasets=SimpleNamespace(utils=utils))
+    monkeypatch.setitem(sys.modules, "runner.vision", SimpleNamespace(torchvision=torchvision))
+
+
+def left(folder: Path) -> list[str]:
+    """All files, but for the lock, which must stay for those who wait for it."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".download.lock")
+
+
+def test_every_file_is_verified_in_a_folder_apart_and_then_moves_into_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetch(url: str, root: str, md5: str) -> None:
+        asked.append((url, md5))
+        (Path(root) / url.rsplit("/")[-1]).write_text(md5)
+        assert not (tmp_path / "raw" / url.rsplit("/")[-1]).exists()
+
+    publish(monkeypatch, fetch)
+    download(PUBLISHED, tmp_path / "raw")
+    assert asked == list(PUBLISHED.values())
+    assert left(tmp_path) == ["a.gz", "b.gz"]
+    assert [(tmp_path / "raw" / name).read_text() for name in ("a.gz", "b.gz")] == ["1", "2"]
+
+
+def test_a_file_that_another_process_fetched_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.gz").write_text("theirs")
+    publish(monkeypatch, lambda url, root, md5: (Path(root) / "b.gz").touch())
+    download(PUBLISHED, tmp_path)
+    assert (tmp_path / "a.gz").read_text() == "theirs"
+    assert left(tmp_path) == ["a.gz", "b.gz"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib.error.URLError("no route to host"),
+        TimeoutError("timed out"),
+        RuntimeError("File not found or corrupted."),
+        http.client.BadStatusLine("please log in"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_failed_download_names_the_folder_and_all_files_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(url: str, root: str, md5: str) -> None:
+        (Path(root) / "train-images-idx3-ubyte.gz").write_text("half of i")
+        raise error
+
+    publish(monkeypatch, fail)
+    with pytest.raises(DataError) as caught:
+        MNIST(str(tmp_path)).load()
+    message = str(caught.value).splitlines()
+    assert message[0] == f"The download failed: {error}"
+    assert message[1] == f"Place these files in {tmp_path.resolve() / 'MNIST' / 'raw'}"
+    assert message[2:] == [f"  {name}  or  {name}.gz" for name in FILES]
+    assert left(tmp_path) == []
+
+
+def test_what_was_fetched_before_the_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch_one(url: str, root: str, md5: str) -> None:
+        if url.endswith("b.gz"):
+            raise OSError("connection lost")
+        (Path(root) / "a.gz").touch()
+
+    publish(monkeypatch, fetch_one)
+    with pytest.raises(DataError, match="connection lost"):
+        download(PUBLISHED, tmp_path)
+    assert left(tmp_path) == ["a.gz"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(monkeypatch, lambda url, root, md5: None)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"The download failed: .*Not a directory"):
+        download(PUBLISHED, tmp_path / "file" / "raw")
+
+
+def test_everything_is_published_over_https_with_its_checksum() -> None:
+    for source in FILES.values():
+        assert source.url.startswith("https://")
+        assert len(bytes.fromhex(source.md5)) == 16
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address at which tmp_path is published."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_torchvision_verifies_what_it_fetches(tmp_path: Path, site: str) -> None:
+    (tmp_path / "a.gz").write_bytes(b"published")
+    good = Published(f"{site}/a.gz", hashlib.md5(b"published").hexdigest())
+    download({"a": good}, tmp_path / "raw")
+    assert (tmp_path / "raw" / "a.gz").read_bytes() == b"published"
+    for bad in (good._replace(md5="0" * 32), good._replace(url=f"{site}/missing.gz")):
+        with pytest.raises(DataError, match=r"The download failed: (File not found or corrupted|HTTP Error 404)"):
+            download({"a": bad}, tmp_path / "other")
+    assert left(tmp_path / "other") == []

@@ -1,0 +1,179 @@
+"""Every dataset from its config to batches: both ways in, folds, the check, and whole runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import checkpoint, equal, idx, metrics_table, results
+from runner import cli
+from runner.build import build, build_dataset, split_dataset
+from runner.check import check
+from runner.config import compose_config
+from runner.dataset import cifar10
+from runner.dataset.cifar10 import TEST, TRAIN
+from runner.errors import ConfigError
+from runner.registry import DATASETS
+from runner.settings import Config
+
+PICTURES = ["digits", "imbalanced_digits", "mnist", "fashion_mnist", "cifar10", "image_folder"]
+CLASSES = [*PICTURES, "csv"]
+NUMBERS = ["parabola", "line", "edges", "sine", "random_pairs"]
+SMALL = {name: ["dataset.size=8"] for name in [*PICTURES, "edges"]} | {
+    "csv": ["dataset.target=kind"],
+    "parabola": ["dataset.repeat=3"],
+    "line": ["dataset.val_share=0.2", "dataset.test_share=0.2"],
+    "sine": ["dataset.waves=60", "dataset.length=8"],
+    "random_pairs": ["dataset.pairs=20"],
+}
+SHARES = {"image_folder": ["dataset.test_share=0.2"]}
+
+
+@pytest.fixture
+def datasets(workdir: Path) -> Path:
+    """A directory with small data for every dataset that reads files, where its config looks for them."""
+    draw = torch.Generator().manual_seed(0)
+    for folder in ("MNIST", "FashionMNIST"):
+        raw = workdir / "data" / folder / "raw"
+        raw.mkdir(parents=True)
+        for part, count in (("train", 60), ("t10k", 20)):
+            images = torch.randint(0, 256, (count, 28, 28), generator=draw, dtype=torch.uint8)
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(torch.arange(count, dtype=torch.uint8) % 10))
+    (workdir / "data" / cifar10.FOLDER).mkdir()
+    for name in TRAIN + TEST:
+        records = torch.randint(0, 256, (20, cifar10.RECORD), generator=draw, dtype=torch.uint8)
+        records[:, 0] = torch.arange(20) % 10
+        (workdir / "data" / cifar10.FOLDER / name).write_bytes(records.numpy().tobytes())
+    for number in range(20):
+        path = workdir / "data" / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 7), (number, 255 * (number % 2), 30)).save(path)
+    rows = torch.randn(60, 2, generator=draw).tolist()
+    lines = [f"{a},{b},{'big' if a > b else 'small'}" for a, b in rows]
+    (workdir / "data" / "table.csv").write_text("\n".join(["a,b,kind", *lines]))
+    return workdir
+
+
+def composed(name: str, *overrides: str) -> Config:
+    fitting = ["model=mlp", "model.hidden=[8]", "trainer.batch_size=16", "device=cpu"]
+    loss = "cross_entropy" if name in CLASSES else "mse"
+    return compose_config(
+        [f"dataset={name}", f"loss={loss}", *fitting, *SMALL[name], *SHARES.get(name, []), *overrides]
+    )
+
+
+def test_no_dataset_is_overlooked() -> None:
+    assert sorted(CLASSES + NUMBERS) == DATASETS.names()
+
+
+@pytest.mark.parametrize("name", CLASSES + NUMBERS)
+def test_both_ways_in_give_the_same_batches_as_the_spec_says(datasets: Path, name: str) -> None:
+    ways = [["dataset.in_memory=true"], *(["dataset.in_memory=false", f"dataset.workers={n}"] for n in (0, 2))]
+    first, *others = (build(composed(name, *way)) for way in ways)
+    check(composed(name))
+    for inputs, targets in first.train.epoch(1):
+        assert inputs.shape[1:] == first.spec.in_shape
+        assert inputs.dtype == torch.float32
+        if first.spec.task == "regression":
+            assert (targets.shape[1:], targets.dtype) == ((first.spec.out_features,), torch.float32)
+        else:
+            assert targets.dtype == torch.int64
+            assert len(first.spec.classes) == first.spec.out_features > targets.max()
+    for other in others:
+        for split in ("train", "val", "test"):
+            pairs = zip(getattr(first, split).epoch(1), getattr(other, split).epoch(1), strict=True)
+            assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in pairs)
+
+
+@pytest.mark.parametrize("name", CLASSES + NUMBERS)
+def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: str) -> None:
+    parts = []
+    for fold in range(5):
+        config = composed(name, "dataset.folds=5", f"dataset.fold={fold}")
+        parts.append(split_dataset(config, build_dataset(config)))
+    total = sum(len(part.test.targets) for part in parts)
+    for part in parts:
+        apart = part.train.targets if part.train is part.val else torch.cat([part.train.targets, part.val.targets])
+        assert len(apart) + len(part.test.targets) == total
+        if name in CLASSES:
+            everything, tested = torch.cat([apart, part.test.targets]).bincount(), part.test.targets
+            counts = tested.bincount(minlength=len(everything))
+            assert ((counts - everything / 5).abs() <= 1).all()
+
+
+def test_the_inputs_of_a_table_are_standardised_in_training(datasets: Path) -> None:
+    exp = build(composed("csv", "trainer.batch_size=100"))
+    ((inputs, _),) = exp.train.epoch()
+    torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
+    torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["dataset=digits", "dataset.test_share=null"], "dataset.test_share: found None, which takes the publisher's"),
+        (["dataset=image_folder"], "dataset=image_folder: root: found 'data/pictures': there is no such folder"),
+        (["dataset=csv"], "dataset=csv: path: found 'data/table.csv': there is no such file"),
+        (["dataset.augment.shift=-1"], "dataset.augment.shift: found -1; Input should be greater than or equal to 0"),
+        (["dataset.augment.erase=2"], "dataset.augment.erase: found 2"),
+        (["+dataset.augment.flop=true"], "dataset.augment.flop: no such key; allowed: .* Did you mean flip?"),
+        (["dataset.repeat=0"], "dataset.repeat: found 0; Input should be greater than or equal to 1"),
+        (
+            ["dataset=edges", "loss=mse", "model=mlp", "dataset.augment={flip: true}"],
+            "dataset.augment: changes pictures whose class stays the same; dataset=edges is for regression",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(workdir: Path, overrides: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(compose_config(overrides))
+    (line,) = caught.value.problems
+    head, _, tail = problem.partition(".* ")
+    assert line.startswith(head)
+    assert tail in line
+
+
+def test_a_tree_without_a_test_folder_wants_a_share(datasets: Path) -> None:
+    with pytest.raises(ConfigError, match=r"test_share: found None, which takes .* dataset=image_folder has none"):
+        check(compose_config(["dataset=image_folder"]))
+    check(compose_config(["dataset=image_folder", "dataset.test_share=null", "dataset.val_share=null"]))
+
+
+@pytest.mark.parametrize("augment", ["null", "{}", "{shift: 0}"])
+def test_no_change_costs_nothing(tiny: Callable[..., Config], augment: str) -> None:
+    assert build(tiny(f"dataset.augment={augment}")).train.augment is None
+
+
+def test_pictures_are_changed_in_training_alone(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("dataset.augment={shift: 1, erase: 0.5}"))
+    assert exp.train.augment is not None
+    assert (exp.val.augment, exp.test.augment) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dataset=parabola", "dataset.repeat=7", "trainer.batch_size=4", "loss=mse"],
+        ["dataset=parabola", "dataset.repeat=18", "trainer.batch_size=32", "loss=mse"],
+        ["dataset.size=8", "dataset.augment={shift: 1, flip: true, erase: 0.5}", "trainer.batch_size=72"],
+    ],
+    ids=["repeat", "whole", "augment"],
+)
+def test_a_run_that_is_cut_within_an_epoch_goes_on_as_if_it_was_not(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    monkeypatch.setattr("runner.run.draw", lambda *arguments: None)
+    usual = [*overrides, "model=mlp", "model.hidden=[8]", "device=cpu", "device.threads=1", "logger=none"]
+    for name, steps in (("whole", "null"), ("cut", "25")):
+        assert cli.main([*usual, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
+    (whole,), (cut,) = (list(workdir.glob(f"outputs/*/*_{name}")) for name in ("whole", "cut"))
+    assert results(cut)["step"] == 25
+    assert cli.main(["resume", str(cut), "trainer.max_steps=null"]) == 0
+    assert results(cut)["step"] == results(whole)["step"] == 36
+    left, right = checkpoint(whole), checkpoint(cut)
+    assert equal(left["model"], right["model"])
+    assert equal(left["optimizer"], right["optimizer"])
+    assert metrics_table(whole)[-1] == metrics_table(cut)[-1]

@@ -1,0 +1,24 @@
+"""What holds for every model: the shipped values work on an ordinary picture, and without memory."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from runner.config import CONF
+from runner.registry import MODELS
+
+NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shipped_values_work_without_memory(name: str) -> None:
+    values = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
+    assert isinstance(values, dict)
+    assert values.pop("name") == name
+    arguments = {str(key): value for key, value in values.items()}
+    MODELS.check(name, arguments)
+    assert arguments.keys() == MODELS.parameters(name).keys()
+    outputs = 900 if name == "single_conv" else 10
+    with torch.device("meta"), torch.inference_mode():
+        model = MODELS.build(name, arguments, in_shape=(1, 32, 32), out_features=outputs)
+        assert model(torch.empty(2, 1, 32, 32)).shape == (2, outputs)

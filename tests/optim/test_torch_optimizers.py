@@ -1,0 +1,85 @@
+"""All of torch's optimizers: registered as they are, with torch's own defaults, in a run and with groups."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import results
+from runner.build import build
+from runner.check import check
+from runner.errors import ConfigError
+from runner.optim import TORCHS
+from runner.registry import OPTIMIZERS
+from runner.settings import Config
+
+VECTORS_TOO = sorted(TORCHS.keys() - {"muon"})
+
+
+def test_all_but_one_of_torchs_optimizers_are_here() -> None:
+    classes = {each for each in vars(torch.optim).values() if isinstance(each, type)}
+    optimizers = {each for each in classes if issubclass(each, torch.optim.Optimizer)}
+    assert set(TORCHS.values()) == optimizers - {torch.optim.Optimizer, torch.optim.SparseAdam}
+    assert {name: OPTIMIZERS.get(name).component for name in TORCHS} == TORCHS
+
+
+@pytest.mark.parametrize("name", sorted(TORCHS.keys() - {"sgd"}))
+def test_the_shipped_values_are_torchs_defaults(tiny: Callable[..., Config], name: str) -> None:
+    defaults = {key: parameter.default for key, parameter in OPTIMIZERS.parameters(name).items()}
+    values = tiny(f"optim={name}").optim.values
+    assert values == {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+
+
+@pytest.mark.parametrize("name", [*VECTORS_TOO, "gradient_descent"])
+def test_it_trains(runner: Callable[..., Path], name: str) -> None:
+    values = results(runner(f"optim={name}", "trainer.epochs=1"))
+    assert values["status"] == "completed"
+    assert math.isfinite(values["train"]["loss"])
+
+
+@pytest.mark.parametrize("name", [name for name in VECTORS_TOO if name != "lbfgs"])
+def test_groups_have_values_of_their_own(tiny: Callable[..., Config], name: str) -> None:
+    config = tiny(f"optim={name}", "optim.groups=[{match: '*.bias', lr: 0.5}]")
+    check(config)
+    usual = config.optim.values["lr"]
+    assert [group["lr"] for group in build(config).optimizer.param_groups] == [0.5, usual]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["optim=muon"], r"optim=muon: Muon only supports 2D parameters whereas .* size: torch.Size\(\[16\]\)"),
+        (["optim=muon", "optim.lr=0.5"], r"optim=muon: Muon only supports 2D parameters"),
+        (["optim=lbfgs", "optim.groups=[{match: '*.bias'}]"], "optim=lbfgs: LBFGS doesn't support per-parameter"),
+        (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs asks for the loss"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_reason(
+    tiny: Callable[..., Config], overrides: list[str], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        check(tiny(*overrides))
+    assert len(caught.value.problems) == 1
+
+
+def test_muon_trains_a_model_of_matrices(
+    workdir: Path, runner: Callable[..., Path], tiny: Callable[..., Config]
+) -> None:
+    (workdir / "matrix_plugin.py").write_text(
+        "from torch import nn\n"
+        "from runner.registry import MODELS\n"
+        "@MODELS.register('matrix')\n"
+        "def matrix() -> nn.Module:\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))\n"
+    )
+    ours = ["plugins=[matrix_plugin]", "model.name=matrix", *(f"~model.{key}" for key in tiny().model.values)]
+    folder = runner("optim=muon", "optim.lr=0.1", *ours)
+    assert results(folder)["test"]["accuracy"] > 0.8
+
+
+def test_the_refused_model_is_not_counted_against_muon(tiny: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(tiny("optim=muon", "model.hidden=[0]"))
+    assert [line.split(":")[0] for line in caught.value.problems] == ["model=mlp"]

@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from runner.registry import SCHEDULERS
+
+
+def rates(name: str, values: dict[str, Any], steps: int) -> list[float]:
+    """The learning rate of each step, from 0.1, and after the last."""
+    optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    scheduler = SCHEDULERS.build(name, values, optimizer=optimizer, total_steps=steps, last_epoch=-1)
+    found = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_constant_stays() -> None:
+    assert rates("constant", {"factor": 1.0, "total_iters": 0}, 20) == [0.1] * 21
+
+
+@pytest.mark.parametrize("eta_min", [0.0, 0.02])
+@pytest.mark.parametrize("steps", [1, 7, 100])
+def test_the_cosine_ends_at_its_least_with_the_last_step(steps: int, eta_min: float) -> None:
+    found = rates("cosine", {"eta_min": eta_min}, steps)
+    assert found[0] == 0.1
+    assert found[-1] == pytest.approx(eta_min, abs=1e-12)
+    assert found == sorted(found, reverse=True)
+
+
+def test_the_cosine_is_half_way_down_half_way_through() -> None:
+    assert rates("cosine", {"eta_min": 0.0}, 10)[5] == pytest.approx(0.05)
+
+
+def test_its_length_is_no_key_of_the_config() -> None:
+    assert list(SCHEDULERS.parameters("cosine")) == ["eta_min"]
+    assert list(SCHEDULERS.parameters("constant")) == ["factor", "total_iters"]

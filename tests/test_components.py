@@ -1,0 +1,60 @@
+import pytest
+
+from runner.components import print_components
+from runner.errors import ConfigError
+from runner.registry import MODELS, REGISTRIES
+
+
+def printed(capsys: pytest.CaptureFixture[str], group: str | None = None, name: str | None = None) -> str:
+    print_components(group, name)
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_every_component_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys)
+    for group, registry in REGISTRIES.items():
+        for name in registry.names():
+            assert f"{group} {name} " in text
+    assert "python -m runner components GROUP NAME" in text
+
+
+def test_a_group_shows_its_components_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "model")
+    assert "model lenet channels," in text
+    assert "Two convolutions" in text
+    assert "optim" not in text
+
+
+def test_a_component_shows_its_parameters_types_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "model", "mlp")
+    assert text.startswith("model=mlp: Linear layers with an activation between them")
+    assert "runner.model.mlp.MLP" in text
+    assert "model.hidden list[int] model.activation" in text
+    assert "model.norm Literal['none', 'batch', 'layer'] 'none'" in text
+    assert "model.dropout float 0.0" in text
+    assert "in_shape" not in text
+
+
+def test_a_parameter_without_a_type_takes_any(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
+
+    @MODELS.register("bare")
+    def bare(width, depth=None):  # type: ignore[no-untyped-def]
+        pass
+
+    text = printed(capsys, "model", "bare")
+    assert "model.width any model.depth any None" in text
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "problem"),
+    [
+        ("modle", None, "found 'modle'; allowed: .*Did you mean model?"),
+        ("model", "lenett", "found 'lenett'; allowed: .*Did you mean lenet?"),
+    ],
+)
+def test_what_is_not_there_gets_the_nearest_name(group: str, name: str | None, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        print_components(group, name)

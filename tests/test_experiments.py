@@ -1,0 +1,204 @@
+"""Each system of the source documents runs as an experiment and meets its numbers."""
+
+import csv
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers import checkpoint, idx, metrics_table, results
+from runner import cli
+from runner.build import build
+from runner.check import check
+from runner.config import CONF, compose_config
+from runner.dataset.digits import Digits
+from runner.dataset.edges import KERNEL
+from runner.dataset.parabola import Parabola
+from runner.errors import ConfigError
+
+
+@pytest.fixture
+def experiment(workdir: Path) -> Callable[..., Path]:
+    """Runs an experiment as its header says; returns the run folder."""
+
+    def go(name: str, *overrides: str) -> Path:
+        assert cli.main([f"experiment={name}", "device.threads=1", *overrides]) == 0
+        return max(workdir.glob("outputs/*/*"), key=lambda folder: folder.stat().st_mtime_ns)
+
+    return go
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = checkpoint(folder, "best.pt")["model"]
+    return found
+
+
+def write_idx_digits(folder: Path) -> None:
+    """The bundled digits as MNIST's four files, in MNIST's size: 1,437 to train on and 360 to test."""
+    images, labels = Digits(size=28).load().samples
+    assert isinstance(images, Tensor)
+    for part, chosen in (("train", slice(0, 1437)), ("t10k", slice(1437, None))):
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(images[chosen, 0]))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels[chosen].to(torch.uint8)))
+
+
+def losses(folder: Path) -> list[float]:
+    return [float(row.split(",")[2]) for row in metrics_table(folder)[1:]]
+
+
+def test_s0a_the_small_lenet_has_its_ten_parameter_tensors() -> None:
+    exp = build(compose_config(["experiment=lenet_small"]))
+    assert [tuple(parameter.shape) for parameter in exp.model.parameters()] == [
+        *((6, 1, 3, 3), (6,), (16, 6, 3, 3), (16,), (120, 576), (120,), (84, 120), (84,), (10, 84), (10,)),
+    ]
+
+
+def test_s0b_one_random_image_is_learned_by_the_hand_written_rule(experiment: Callable[..., Path]) -> None:
+    found = losses(experiment("one_image", "trainer.epochs=5"))
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.1 * found[0]
+    exp = build(compose_config(["experiment=one_image"]))
+    bias = exp.model.conv1.bias
+    assert isinstance(bias, Tensor)
+    assert bias.grad is None
+    inputs, targets = next(exp.train.epoch())
+    assert (tuple(inputs.shape), tuple(targets.shape)) == ((1, 1, 32, 32), (1, 10))
+    exp.loss(exp.model(inputs), targets).backward()
+    assert bias.grad is not None
+    assert bias.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adam", "rmsprop"])
+@pytest.mark.parametrize("loss", ["mse", "l1", "cross_entropy"])
+def test_s0c_each_optimizer_trains_with_each_loss(runner: Callable[..., Path], optim: str, loss: str) -> None:
+    found = losses(runner(f"optim={optim}", f"loss={loss}", "optim.lr=0.005", "trainer.epochs=4"))
+    assert found[-1] < found[0]
+
+
+def test_s1a_s2g_lenet_5_adapts_to_colour() -> None:
+    exp = build(compose_config(["model=lenet"]))
+    assert len(list(exp.model.parameters())) == 10
+    assert exp.model.fc1.in_features == 400
+
+
+def test_s1b_the_running_loss_is_told_every_so_many_batches(experiment: Callable[..., Path], workdir: Path) -> None:
+    write_idx_digits(workdir)
+    folder = experiment("lenet_mnist", "dataset.root=.", "trainer.log_every=100")
+    config = (folder / "config.yaml").read_text()
+    assert "batch_size: 4" in config
+    assert results(folder)["epoch"] == 2
+    assert set(results(folder)["test"]) == {"loss", "accuracy"}
+
+
+def test_s1e_the_log_tells_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
+    log = (experiment("imbalanced", "trainer.epochs=2") / "run.log").read_text()
+    assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log)
+
+
+def test_s1f_folds_are_disjoint_covering_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:
+    sets = [build(compose_config(["dataset.folds=5", f"dataset.fold={fold}"])).test.source for fold in range(5)]
+    images = [tuple(image.flatten().tolist()) for source in sets for image in source.inputs]  # type: ignore[attr-defined]
+    everything = Digits().load().samples.inputs
+    assert isinstance(everything, Tensor)
+    assert sorted(images) == sorted(tuple(image.flatten().tolist()) for image in everything)
+    for source in sets:
+        counts = source.targets.bincount()  # type: ignore[attr-defined]
+        assert counts.max() - counts.min() <= 3  # of 174 to 183 in all
+
+
+def test_s2b_groups_are_formed_by_name_and_the_log_shows_who_got_what(experiment: Callable[..., Path]) -> None:
+    folder = experiment("perceptron_groups", "trainer.epochs=2")
+    log = (folder / "run.log").read_text()
+    assert re.search(r"group +lr 0\.01: layer1\.W, layer2\.W", log)
+    assert re.search(r"group +lr 1e-05: layer1\.b, layer2\.b", log)
+    found = losses(folder)
+    assert found[-1] < found[0]
+
+
+def test_s2c_a_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
+    folder = experiment("edge_kernel")
+    assert (weights(folder)["conv.weight"][0, 0] - KERNEL).abs().max() < 0.02
+    assert (folder / "plots" / "kernel.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_s2e_digits_are_read_row_by_row(experiment: Callable[..., Path], kind: str) -> None:
+    assert results(experiment(f"{kind}_digits"))["test"]["accuracy"] >= 0.95
+
+
+@pytest.mark.slow
+def test_s3_two_neurons_fit_the_parabola(experiment: Callable[..., Path]) -> None:
+    folder = experiment("parabola")
+    assert results(folder)["step"] == 100_000
+    assert results(folder)["parameters"] == 7
+    exp = build(compose_config(["experiment=parabola"]))
+    exp.load_weights(checkpoint(folder, "best.pt"))
+    x, y = Parabola().load().samples
+    assert isinstance(x, Tensor)
+    assert (exp.model(x) - y).abs().max() < 0.01
+    assert "microseconds a step" in (folder / "run.log").read_text()
+    assert (folder / "plots" / "fit.png").stat().st_size > 1000
+
+
+def test_s4a_the_line_is_found(experiment: Callable[..., Path]) -> None:
+    found = weights(experiment("line"))
+    assert abs(found["w"].item() - 2) < 0.05
+    assert abs(found["b"].item() - 3) < 0.05
+    slow = experiment("line", "optim.lr=0.015", "trainer.max_steps=200")
+    assert 0 < weights(slow)["w"].item() < 2
+    assert losses(slow) == sorted(losses(slow), reverse=True)
+
+
+@pytest.mark.slow
+def test_s4b_the_mnist_network_learns_digits_from_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
+    write_idx_digits(workdir)
+    folder = experiment("mnist_cnn", "dataset.root=.", "dataset.repeat=10")
+    assert results(folder)["test"]["accuracy"] >= 0.97
+    log = (folder / "run.log").read_text()
+    assert "lr 0.025" in log
+    with (folder / "metrics.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2
+    exp = build(compose_config(["experiment=mnist_cnn", "dataset.root=."]))
+    assert [tuple(parameter.shape) for parameter in exp.model.parameters()] == [
+        *((32, 1, 3, 3), (32,), (64, 32, 3, 3), (64,), (128, 9216), (128,), (10, 128), (10,)),
+    ]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+SMALL = ["trainer.epochs=1", "trainer.batch_size=500", "trainer.eval_batch_size=1000", "trainer.max_steps=2"]
+GROUPS = ("model", "loss", "optim", "scheduler", "dataset")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(60))
+def test_any_combination_trains_or_is_refused_with_the_reason(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    chance = random.Random(seed)
+    chosen = [f"{group}={chance.choice(options(group))}" for group in GROUPS]
+    chosen += [chance.choice(["trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1", "seed=3"])]
+    shape = ["dataset.size=16"] if any(name in chosen[4] for name in ("digits", "mnist", "cifar")) else []
+    try:
+        config = compose_config([*chosen, *shape, *SMALL])
+        check(config)
+        trains = not re.search("mnist$|cifar10|image_folder|csv", chosen[4])  # these have no files here
+    except ConfigError:
+        trains = False
+    code = cli.main([*chosen, *shape, *SMALL, "device.threads=1"])
+    text = capsys.readouterr()
+    assert "Traceback" not in text.out + text.err
+    if trains:
+        assert code == 0, text.out + text.err
+        folder = max(Path("outputs").glob("*/*"))
+        assert torch.isfinite(torch.tensor(results(folder)["train"]["loss"]))
+    else:
+        assert code in (1, 2)
+        assert "error: " in text.out + text.err

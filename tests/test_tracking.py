@@ -1,0 +1,100 @@
+import csv
+import io
+import math
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from runner import tracking
+from runner.tracking import Bar, Csv, cut_back, epoch_line, flatten
+
+
+def bits(value: float) -> bytes:
+    return struct.pack("d", value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.floats(allow_nan=False))
+def test_reading_the_table_gives_back_the_same_bits(tmp_path: Path, value: float) -> None:
+    (tmp_path / "metrics.csv").unlink(missing_ok=True)
+    Csv(tmp_path / "metrics.csv", ["epoch", "train/loss"]).write({"epoch": 1, "train/loss": value})
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["epoch"] == "1"
+    assert bits(float(row["train/loss"])) == bits(value)
+
+
+def test_the_table_has_one_head_also_when_it_is_continued(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        Csv(tmp_path / "metrics.csv", ["epoch", "val/loss", "lr"]).write({"epoch": epoch, "lr": 0.1})
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["epoch,val/loss,lr", "1,,0.1", "2,,0.1"]
+
+
+def test_a_table_that_cannot_be_written_warns_once_and_training_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = Csv(tmp_path / "nowhere" / "metrics.csv", ["epoch"])
+    for epoch in (1, 2):
+        table.write({"epoch": epoch})
+    assert caplog.text.count("metrics.csv: cannot be written") == 1
+
+
+def test_what_came_after_the_checkpoint_is_cut_back(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    files = {"metrics.csv": "head,1,2", "tensorboard/events.1": "abcdef", "tensorboard/events.2": "later"}
+    for name, text in {**files, "run.log": "the log", "tensorboard/notes": "mine"}.items():
+        (tmp_path / name).write_text(text)
+    cut_back(tmp_path, {"metrics.csv": 6, "tensorboard/events.1": 6})
+    found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {
+        "metrics.csv": "head,1",
+        "tensorboard/events.1": "abcdef",
+        "run.log": "the log",
+        "tensorboard/notes": "mine",
+    }
+
+
+def test_a_file_that_is_shorter_than_noted_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("head")
+    cut_back(tmp_path, {"metrics.csv": 100, "tensorboard/events.gone": 5})
+    assert (tmp_path / "metrics.csv").read_text() == "head"
+
+
+def test_nested_values_get_dotted_keys() -> None:
+    nested = {"seed": 0, "trainer": {"epochs": None, "checkpoint": {"keep_last": 2}}, "model": {"hidden": [1, 2]}}
+    assert flatten(nested) == {
+        "seed": 0,
+        "trainer.epochs": None,
+        "trainer.checkpoint.keep_last": 2,
+        "model.hidden": [1, 2],
+    }
+
+
+def test_an_epoch_is_one_line_for_a_person() -> None:
+    row = {"epoch": 12, "step": 99, "train/loss": 0.12344, "train/accuracy": 0.9712, "val/loss": 0.2, "lr": 0.01}
+    assert epoch_line({**row, "seconds": 0.12}) == (
+        "epoch  12  train loss 0.1234 accuracy 0.9712  val loss 0.2000  lr 0.01  0.1 s"
+    )
+
+
+def test_an_epoch_without_validation_says_nothing_of_it() -> None:
+    row = {"epoch": 1, "train/loss": math.nan, "lr": 1e-5, "seconds": 61.0}
+    assert epoch_line(row) == "epoch   1  train loss nan  lr 1e-05  61.0 s"
+
+
+def test_the_bar_shows_the_step_and_the_newest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(tracking, "console", screen)
+    bar = Bar(total_steps=40)
+    bar.show({"train/loss": 0.51239, "train/accuracy": 0.75, "lr": 0.01})
+    bar.show({"val/loss": 9.0})
+    bar._shown -= 1
+    bar.advance(7)
+    (task,) = bar.progress.tasks
+    bar.progress.stop()
+    assert (task.completed, task.total) == (7, 40)
+    assert task.fields["newest"] == "train/loss 0.5124  train/accuracy 0.75"
