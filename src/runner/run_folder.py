@@ -1,5 +1,6 @@
 """Run folders: made at once, never shared, locked while a process works in them."""
 
+import errno
 import fcntl
 import json
 import os
@@ -68,9 +69,11 @@ def locked(folder: Path) -> Iterator[None]:
             raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             owner = os.read(descriptor, 200).decode(errors="replace")
             os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
             raise ConfigError(f"{folder}: a live run works in it: {owner or 'an unknown process'}") from None
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):

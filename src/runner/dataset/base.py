@@ -16,7 +16,7 @@ class Spec:
         task: what the targets are: class numbers, or vectors of numbers.
         in_shape: shape of one input: (C, H, W) or (F,).
         out_features: number of classes, or of numbers in a target.
-        classes: a name for each class; empty for regression.
+        classes: a name for each class, their numbers when there are none; empty for regression.
         mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
         standardise: mean and std are not known before the splits are: they are those of the training split.
         has_test: the publisher has set test samples apart.
@@ -32,6 +32,10 @@ class Spec:
     standardise: bool = False
     has_test: bool = False
     kernel: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.task == "classification" and not self.classes:
+            object.__setattr__(self, "classes", tuple(map(str, range(self.out_features))))
 
 
 class Readable(Protocol):

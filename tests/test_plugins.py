@@ -1,0 +1,109 @@
+"""A user's own parts, from outside the repository, by the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import finish, results, start
+
+PARTS = '''
+import torch
+from torch import nn
+from runner.dataset import Pool, Samples, Spec
+from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS
+
+@MODELS.register("mine")
+class Mine(nn.Module):
+    """A linear layer."""
+    def __init__(self, in_shape: tuple[int, ...], out_features: int, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_shape[0], out_features, bias=bias)
+    def forward(self, inputs):
+        return self.linear(inputs)
+
+@DATASETS.register("mine")
+class Sums:
+    """Rows of numbers and their sums."""
+    def __init__(self, rows: int = 200) -> None:
+        self.rows = rows
+        self.spec = Spec("regression", in_shape=(3,), out_features=1)
+    def load(self) -> Pool:
+        inputs = torch.rand(self.rows, 3, generator=torch.Generator().manual_seed(0))
+        return Pool(Samples(inputs, inputs.sum(1, keepdim=True)))
+
+@LOSSES.register("mine", targets="values")
+class Quartic(nn.Module):
+    """Mean fourth power of the error."""
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+    def forward(self, outputs, targets):
+        return self.scale * (outputs - targets).pow(4).mean()
+
+@OPTIMIZERS.register("mine")
+class Sign(torch.optim.Optimizer):
+    """Steps by the sign of the gradient."""
+    def __init__(self, params, lr: float = 0.01) -> None:
+        super().__init__(params, {"lr": lr})
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data -= group["lr"] * parameter.grad.sign()
+'''
+SHARED = "seed: 0\nval_share: 0.1\ntest_share: 0.2\nfolds: null\nfold: null\nin_memory: true\nworkers: 0\n"
+VALUES = {
+    "model": "name: mine\nbias: true\n",
+    "dataset": f"name: mine\nrows: 200\n{SHARED}repeat: 1\naugment: null\n",
+    "loss": "name: mine\nscale: 2.0\n",
+    "optim": "name: mine\nlr: 0.01\ngroups: []\n",
+}
+CHOICES = [*(f"{group}=mine" for group in VALUES), "trainer.epochs=20", "device.threads=1"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's folder: a module with parts, and their values."""
+    (tmp_path / "my_parts.py").write_text(PARTS)
+    for group, text in VALUES.items():
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / "mine.yaml").write_text(text)
+    return tmp_path
+
+
+def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: Path) -> None:
+    finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project))
+    (folder,) = project.glob("outputs/*/*_mine_mine")
+    assert results(folder)["test"]["r2"] > 0.5
+    finish(start("resume", str(folder), "trainer.epochs=25", cwd=project))
+    assert results(folder)["epoch"] == 25
+    found = json.loads(finish(start("evaluate", str(folder), cwd=project)))
+    assert found["metrics"] == results(folder)["test"]
+    (project / "rows.csv").write_text("0.1,0.2,0.3\n")
+    header, row = finish(start("predict", str(folder), "rows.csv", cwd=project)).splitlines()
+    assert header == "input,output0"
+    assert abs(float(row.split(",")[1]) - 0.6) < 0.3
+
+
+def test_an_own_value_of_the_wrong_type_is_refused(project: Path) -> None:
+    wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
+    assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
+    assert list(project.glob("outputs")) == []
+
+
+def test_a_fault_in_a_plugin_is_shown_as_it_is(project: Path) -> None:
+    (project / "my_parts.py").write_text("from torch import does_not_exist")
+    text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)
+    assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
+
+
+def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
+    installed = project / "site"
+    (installed / "parts-1.0.dist-info").mkdir(parents=True)
+    (project / "my_parts.py").rename(installed / "installed_parts.py")
+    (installed / "parts-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: parts\nVersion: 1.0\n")
+    (installed / "parts-1.0.dist-info" / "entry_points.txt").write_text("[runner.plugins]\nparts = installed_parts\n")
+    finish(start(*CHOICES, "--config-dir=conf", cwd=project, PYTHONPATH=str(installed)))
+    (folder,) = project.glob("outputs/*/*_mine_mine")
+    assert results(folder)["status"] == "completed"
+    assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
