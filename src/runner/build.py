@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from runner.augment import Augment
-from runner.data import Batches, InMemory, Source, Splits, Streamed, measure, split
+from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
 from runner.device import resolve
@@ -20,6 +20,7 @@ from runner.experiment import Experiment
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
+from runner.splits import Splits, measure, split
 
 
 def build(config: Config) -> Experiment:

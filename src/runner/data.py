@@ -1,144 +1,21 @@
-"""From a dataset to batches: splits, the order of samples, and the two ways in (in memory, or streamed).
+"""From splits to batches: the order of samples, and the two ways in (in memory, or streamed).
 
 dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import repeat as repeated
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from runner.augment import Augment
-from runner.dataset.base import Pool, Readable, Samples, Spec
+from runner.dataset.base import Samples, Spec
 from runner.determinism import generator
 from runner.errors import DataError
-
-
-class Splits(NamedTuple):
-    """Samples by use, each with its indices into where they came from."""
-
-    train: Samples
-    val: Samples
-    test: Samples
-
-
-def split(
-    pool: Pool, *, seed: int, val_share: float | None, test_share: float | None, folds: int | None, fold: int | None
-) -> Splits:
-    """Draws the splits from a pool: fixed by the dataset's seed, each class represented in proportion.
-
-    Args:
-        pool: all samples, and the publisher's test and validation sets where there are some.
-        seed: fixes the draw.
-        val_share: share of the remaining samples that validate, unless the publisher's validation set does;
-            None sets nothing apart: the training samples validate.
-        test_share: share of the pool that tests; None takes the publisher's test set, or without one, where
-            val_share is None too, the training samples.
-        folds, fold: with K folds the test split is fold k of all samples, the publisher's sets included.
-    """
-    published = pool.val
-    test: Samples | None
-    if folds is not None and fold is not None:
-        everything = _join(*(samples for samples in (pool.samples, pool.val, pool.test) if samples is not None))
-        rank = _stratified_rank(everything.targets, seed)
-        rest, test = _take(everything, rank % folds != fold), _take(everything, rank % folds == fold)
-        published = None
-    elif test_share is not None:
-        chosen = _every(_stratified_rank(pool.samples.targets, seed), test_share)
-        rest, test = _take(pool.samples, ~chosen), _take(pool.samples, chosen)
-    else:
-        rest, test = pool.samples, pool.test
-    if published is not None:
-        train, val = rest, published
-    elif val_share is not None:
-        chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
-        train, val = _take(rest, ~chosen), _take(rest, chosen)
-    else:
-        train = val = rest
-    if test is None and val is not train:
-        raise DataError("dataset.test_share is null, which takes the publisher's test set, and there is none")
-    return Splits(train, val, train if test is None else test)
-
-
-def measure(spec: Spec, train: Samples) -> Spec:
-    """The spec with mean and std of the training split, where the dataset leaves them to it: one for each column.
-
-    A function of the split alone, so a resumed run finds the same numbers. Columns that never change keep their scale.
-    """
-    if not spec.standardise:
-        return spec
-    assert isinstance(train.inputs, Tensor), "what is measured is in memory"
-    exact = train.inputs.double()
-    mean, std = exact.mean(0), exact.std(0, correction=0)
-    return replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
-
-
-def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
-    """Ranks [N] of the samples, shuffled within a class, one class after the other.
-
-    Any regular choice of ranks (every tenth, say) has each class in proportion, to within one sample.
-    """
-    shuffled = torch.randperm(len(targets), generator=generator(seed, "split"))
-    if not targets.is_floating_point():
-        shuffled = shuffled[targets[shuffled].argsort(stable=True)]
-    rank = torch.empty_like(shuffled)
-    rank[shuffled] = torch.arange(len(shuffled))
-    return rank
-
-
-def _every(rank: Tensor, share: float) -> Tensor:
-    """A mask of evenly spaced ranks that holds `share` of them."""
-    exact = rank.double()
-    return ((exact + 1) * share).floor() > (exact * share).floor()
-
-
-def _take(samples: Samples, mask: Tensor) -> Samples:
-    indices = mask.nonzero().squeeze(1)
-    inputs = samples.inputs[indices] if isinstance(samples.inputs, Tensor) else Chosen(samples.inputs, indices)
-    return Samples(inputs, samples.targets[indices])
-
-
-def _join(*parts: Samples) -> Samples:
-    tensors = [part.inputs for part in parts if isinstance(part.inputs, Tensor)]
-    inputs = torch.cat(tensors) if len(tensors) == len(parts) else Joined(tuple(part.inputs for part in parts))
-    return Samples(inputs, torch.cat([part.targets for part in parts]))
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Some of the inputs that are read one by one."""
-
-    inputs: Readable
-    indices: Tensor
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Tensor:
-        found: Tensor = self.inputs[int(self.indices[index])]
-        return found
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Inputs that are read one by one, one part after the other."""
-
-    parts: tuple[Tensor | Readable, ...]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def __getitem__(self, index: int) -> Tensor:
-        for part in self.parts:
-            if index < len(part):
-                found: Tensor = part[index]
-                return found
-            index -= len(part)
-        raise IndexError(index)
 
 
 class Source(Protocol):
