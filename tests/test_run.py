@@ -32,6 +32,7 @@ VARIANTS = {
     "fp16": ["trainer.precision=fp16", "trainer.epochs=3"],
     "steps": ["trainer.epochs=null", "trainer.max_steps=20", "trainer.validate_every='5 steps'"],
     "streamed": [*EVERYTHING, "dataset.in_memory=false"],
+    "augmented": [*EVERYTHING, "dataset.augment.shift=1", "dataset.augment.flip=true", "dataset.augment.erase=0.5"],
     "early stopping": [
         "trainer.epochs=3",
         "trainer.early_stopping.patience=5",
