@@ -326,3 +326,15 @@ def test_the_environment_is_recorded(runner: Callable[..., Path]) -> None:
     environment = json.loads((runner() / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
     assert {"device", "host", "git", "command"} <= environment.keys()
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "one_cycle", "warmup_cosine"])
+def test_a_schedule_of_a_run_that_is_trained_longer_has_the_new_length(
+    runner: Callable[..., Path], scheduler: str
+) -> None:
+    values = [f"scheduler={scheduler}"] + (["scheduler.max_lr=0.1"] if scheduler == "one_cycle" else [])
+    folder = runner(*values, "trainer.epochs=1")
+    assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
+    rates = [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
+    assert len(rates) == 3
+    assert rates[2] < rates[1]  # the cosine ends with the new end of the run
