@@ -81,8 +81,15 @@ class Experiment:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.load_weights(state)
-        self.optimizer.load_state_dict(state["optimizer"])
-        # A run that is now to be longer keeps its new length, which a schedule may have in its state.
+        saved = state["scheduler"]
         lengths = {key: value for key, value in vars(self.scheduler).items() if key in ("total_steps", "T_max")}
-        self.scheduler.load_state_dict(state["scheduler"] | lengths)
+        if all(saved[key] == value for key, value in lengths.items()):
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(saved)
+        else:  # the run is now to be longer: its schedule is gone through anew, with the new length, up to here
+            for _ in range(saved["last_epoch"]):
+                self.scheduler.step()
+            self.optimizer.load_state_dict(state["optimizer"])
+            for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate
         self.scaler.load_state_dict(state["scaler"])
