@@ -207,3 +207,59 @@ def test_a_wheel_carries_conf(workdir: Path) -> None:
 
 def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
     assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
+    process = start(*TINY, "trainer.epochs=20", cwd=workdir)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    assert results(folder)["status"] == "completed"
+
+
+def test_flags_may_stand_anywhere(workdir: Path) -> None:
+    (workdir / "mine" / "model").mkdir(parents=True)
+    (workdir / "mine" / "model" / "small.yaml").write_text(
+        "name: mlp\nhidden: [4]\nactivation: relu\nnorm: none\ndropout: 0.0\n"
+    )
+    arguments = ["model=small", "--config-dir", "mine", "dataset.size=8", "trainer.epochs=1", "device.threads=1"]
+    assert cli.main(arguments) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    assert results(folder)["parameters"] == 64 * 4 + 4 + 40 + 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["scheduler=multistep", "scheduler.milestones=[5,2]"], "scheduler"),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "there is no such folder"),
+        (["optim=adam", "optim.amsgrad=true", "optim.lr=-1"], "optim.lr: found -1: Invalid learning rate"),
+        (
+            ["model=mlp", "model.hidden=[-5]"],
+            "error: model=mlp: each hidden layer needs at least 1 output, found [-5]\n",
+        ),
+        (["model=null"], "model"),
+        (["lr=0.1"], "lr: no such key; did you mean optim.lr?"),
+        (["optim.groups=[{match: '*', lr: -1}]"], "optim.groups[0]: Invalid learning rate: -1"),
+        (["scheduler=step", "scheduler.step_size=0"], "scheduler=step: "),
+        (["device.threads=99999999999"], "device.threads: found 99999999999"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(
+    workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    assert cli.main(arguments) == 2
+    error = said(capsys)
+    assert problem in error
+    assert "Traceback" not in error
+    assert list(workdir.iterdir()) == []
+
+
+def test_torchrun_is_refused_rather_than_training_apart(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.main(TINY) == 2
+    assert "data-parallel training is not there yet" in said(capsys)

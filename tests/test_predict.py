@@ -105,7 +105,7 @@ def test_a_picture_may_have_any_size_and_mode(workdir: Path, mode: str) -> None:
 
 
 def test_a_file_that_is_no_picture_is_named_and_skipped(
-    run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("L", (8, 8)).save("good.png")
     Path("bad.png").write_text("no picture")
@@ -123,7 +123,7 @@ def test_predict_reads_the_rows_of_a_table_and_writes_json(
     answers = json.loads(Path("answers.json").read_text())
     assert [answer["input"] for answer in answers] == ["rows.csv:2", "rows.csv:3"]
     Path("rows.csv").write_text("1,2\n")
-    assert printed(capsys, "predict", str(run), "rows.csv", code=1) == "\n"
+    assert printed(capsys, "predict", str(run), "rows.csv", code=1) == ""
 
 
 def test_an_output_of_another_kind_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

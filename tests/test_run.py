@@ -338,3 +338,94 @@ def test_a_schedule_of_a_run_that_is_trained_longer_has_the_new_length(
     rates = [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
     assert len(rates) == 3
     assert rates[2] < rates[1]  # the cosine ends with the new end of the run
+
+
+def test_the_best_of_an_early_stop_within_an_epoch_is_saved_and_tested(runner: Callable[..., Path]) -> None:
+    # Every validation improves, but never by so much as early stopping asks for: the last one is the best.
+    stopping = ["trainer.early_stopping.patience=4", "trainer.early_stopping.min_delta=10"]
+    folder = runner("trainer.epochs=10", "trainer.validate_every='5 steps'", *stopping)
+    assert results(folder)["best"]["step"] == 25
+    assert checkpoint(folder, "best.pt")["step"] == 25
+
+
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_a_signal_just_after_a_validation_is_resumed_bit_for_bit(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    variant = ["trainer.epochs=3", f"trainer.validate_every='{'1 epochs' if unit == 'epochs' else '4 steps'}'"]
+    undisturbed = runner(*variant)
+    tracked, looks = Tracker.scalars, []
+
+    def and_signal(self: Tracker, values: dict[str, float], step: int) -> None:
+        tracked(self, values, step)
+        looks.append(step) if "val/loss" in values else None
+        if len(looks) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "scalars", and_signal)
+        stopped = runner(*variant, code=143)
+    assert cli.main(["resume", str(stopped)]) == 0
+    for name in ("last.pt", "best.pt"):
+        assert equal(checkpoint(stopped, name), checkpoint(undisturbed, name))
+    assert scalars(stopped) == scalars(undisturbed)
+    assert results(stopped)["best"] == results(undisturbed)["best"]
+
+
+def test_another_metric_for_the_best_begins_anew(runner: Callable[..., Path]) -> None:
+    folder = runner("trainer.epochs=1")
+    metric = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
+    assert cli.main(["resume", str(folder), "trainer.epochs=3", *metric]) == 0
+    best = results(folder)["best"]
+    assert best["metric"] == "val/accuracy"
+    assert 0 <= best["value"] <= 1
+    assert checkpoint(folder, "best.pt")["step"] == best["step"] > 6
+
+
+def test_a_run_cannot_be_resumed_to_fewer_epochs(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runner()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder), "trainer.epochs=1"]) == 2
+    assert "trainer.epochs: found 1, but 2 are trained already" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", ["a: [", "- 1", "\x00\x01"])
+def test_a_damaged_config_is_told(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    folder = runner()
+    (folder / "config.yaml").write_text(damage)
+    assert cli.main(["resume", str(folder)]) == 2
+    assert f"{folder / 'config.yaml'}: " in capsys.readouterr().err
+
+
+def test_a_dry_resume_changes_nothing(runner: Callable[..., Path]) -> None:
+    folder = runner()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder), "trainer.epochs=9", "dry_run=true"]) == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_part_that_exits_is_a_failed_run(workdir: Path, runner: Callable[..., Path]) -> None:
+    (workdir / "exiting_plugin.py").write_text(
+        "import sys, torch\n"
+        "from runner.registry import OPTIMIZERS\n"
+        "@OPTIMIZERS.register('exiting')\n"
+        "class Exiting(torch.optim.SGD):\n"
+        "    def step(self, closure=None): sys.exit('enough')\n"
+    )
+    folder = runner("plugins=[exiting_plugin]", "optim.name=exiting", code=1)
+    assert results(folder)["error"] == {"type": "SystemExit", "message": "enough"}
+
+
+def test_a_disk_that_refuses_results_is_told_once_and_the_run_goes_on(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("runner.results.write_atomically", refuse)
+    folder = runner()
+    assert (folder / "run.log").read_text().count("results.json: cannot be written") == 1
+    assert checkpoint(folder)["epoch"] == 2

@@ -77,7 +77,7 @@ def test_nested_values_get_dotted_keys() -> None:
 def test_an_epoch_is_one_line_for_a_person() -> None:
     row = {"epoch": 12, "step": 99, "train/loss": 0.12344, "train/accuracy": 0.9712, "val/loss": 0.2, "lr": 0.01}
     assert epoch_line({**row, "seconds": 0.12}) == (
-        "epoch  12  train loss 0.1234 accuracy 0.9712  val loss 0.2000  lr 0.01  0.1 s"
+        "epoch  12  train loss 0.1234 accuracy 0.9712  val loss 0.2  lr 0.01  0.1 s"
     )
 
 

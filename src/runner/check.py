@@ -4,6 +4,7 @@ The parts are tried on torch's `meta` device, where tensors have shapes but no n
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from runner.build import build_augment, build_dataset, build_loss, build_model, build_optimizer, build_scheduler
 from runner.dataset.base import Dataset, Spec
@@ -69,7 +71,8 @@ def load_plugins(modules: list[str]) -> None:
         try:
             importlib.import_module(module)
         except Exception as error:
-            problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}")
+            hint = "; searched: this folder and Python's path" if isinstance(error, ModuleNotFoundError) else ""
+            problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}{hint}")
     for point in entry_points(group="runner.plugins"):
         try:
             point.load()
@@ -145,7 +148,10 @@ def try_parts(config: Config) -> Spec:
         if optimizer is not None:
             with gathering(problems):
                 check_precision(config, optimizer)
-            attempt(config, "scheduler", lambda c: build_scheduler(c, optimizer, 100), problems)
+            attempt(config, "scheduler", lambda c: try_scheduler(c, optimizer), problems)
+        if model is not None:
+            with gathering(problems):
+                try_groups(config)
         if model is not None:
             with gathering(problems):
                 check_shapes(config, spec, model, loss)
@@ -154,6 +160,26 @@ def try_parts(config: Config) -> Spec:
     if LOSSES.get(config.loss.name).facts.get("takes") == "log_probabilities":
         check_log_probabilities(config, spec)
     return spec
+
+
+def try_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> None:
+    """A few steps of the schedule give learning rates that can be used."""
+    scheduler = build_scheduler(config, optimizer, 100)
+    for _ in range(3):
+        scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
+        for rate in scheduler.get_last_lr():
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"leads to a learning rate of {rate}")
+
+
+def try_groups(config: Config) -> None:
+    """The values of each of optim.groups are in range: torch looks at those of the optimizer alone."""
+    for index, group in enumerate(config.optim.groups):
+        values = config.optim.values | {key: value for key, value in group.items() if key != "match"}
+        try:
+            OPTIMIZERS.build(config.optim.name, values, params=[nn.Parameter(torch.zeros(1, 1))])
+        except Exception as error:
+            raise ConfigError(f"optim.groups[{index}]: {error}") from error
 
 
 def attempt(config: Config, group: str, make: Callable[[Config], Any], problems: list[str]) -> Any:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,9 +15,6 @@ from omegaconf import DictConfig
 from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
 from runner.settings import Config
-
-if TYPE_CHECKING:
-    from runner.dataset.base import Spec
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
     refuse_code(arguments)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("torchrun: data-parallel training is not there yet; each process would train alone")
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
 
@@ -51,7 +49,7 @@ def train(arguments: list[str]) -> int:
             refused.append(error)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
-    sys.argv = ["runner", *arguments]
+    sys.argv = ["runner", *flags_first(arguments)]
     try:
         train_one()
     except COMPOSITION_ERRORS as error:
@@ -69,9 +67,9 @@ def train_config(cfg: DictConfig) -> int:
 
     from runner.check import check  # torch starts here, after all that needs none of it
 
-    spec = check(config)
+    check(config)
     if config.dry_run:
-        return show(config, spec)
+        return show(config)
 
     from runner.run import run
     from runner.run_folder import make_folder, make_run_folder
@@ -88,13 +86,14 @@ def train_config(cfg: DictConfig) -> int:
     return exit_code
 
 
-def show(config: Config, spec: "Spec") -> int:
+def show(config: Config) -> int:
     """What would run: the resolved config and the model; creates nothing."""
     import torch
 
-    from runner.build import build_model
+    from runner.build import build_dataset, build_model
     from runner.summary import summarize
 
+    spec = build_dataset(config).spec
     with torch.device("meta"):
         model = build_model(config, spec)
     print(freeze(config))
@@ -107,10 +106,13 @@ def resume(arguments: list[str]) -> int:
     """`python -m runner resume FOLDER [overrides]`: continues a run in its folder, as if nothing had happened."""
     parser = argparse.ArgumentParser("runner resume", description="Continues a run where it stopped.")
     parser.add_argument("folder", type=Path, help="a run folder")
-    parser.add_argument("overrides", nargs="*", help="values to change, such as trainer.epochs=20")
+    parser.add_argument("overrides", nargs="*", default=[], help="values to change, such as trainer.epochs=20")
     options = parser.parse_args(arguments)
     folder = options.folder.absolute()
     config = frozen_config(folder, options.overrides)
+
+    if config.dry_run:
+        return show(config)
 
     from runner.results import status_of
     from runner.run import run
@@ -125,7 +127,7 @@ def evaluate(arguments: list[str]) -> int:
     """`python -m runner evaluate RUN`: prints the metrics of a run's model, as JSON."""
     parser = argparse.ArgumentParser("runner evaluate", description="Measures the model of a run.")
     parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("overrides", nargs="*", help="another dataset: dataset=mnist dataset.root=...")
+    parser.add_argument("overrides", nargs="*", default=[], help="another dataset: dataset=mnist dataset.root=...")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
     parser.add_argument("--split", default="test", choices=["val", "test"])
     options = parser.parse_intermixed_args(arguments)
@@ -147,8 +149,9 @@ def predict(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     config = frozen_config(options.run)
 
-    from runner.predict import predict_files, write_rows
+    from runner.predict import check_output, predict_files, write_rows
 
+    check_output(options.output)
     rows, unread = predict_files(config, options.run.absolute(), options.checkpoint, options.files)
     print(write_rows(rows, options.output), end="")
     return 1 if unread else 0
@@ -196,6 +199,19 @@ def hydra_overrides(arguments: list[str]) -> tuple[list[str], str | None]:
     return [text for text in rest if not text.startswith("-")], known.config_dir
 
 
+def flags_first(arguments: list[str]) -> list[str]:
+    """The same arguments, flags ahead of overrides: Hydra's parser wants all overrides together."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for text in rest:
+        if text in FLAGS_WITH_VALUE:
+            flags += [text, next(rest, "")]
+        else:
+            (flags if text.startswith("-") else overrides).append(text)
+    return [*flags, *overrides]
+
+
 def refuse_code(arguments: list[str]) -> None:
     """Raises ConfigError for arguments by which Hydra would run code that they name, or that a pickle holds."""
     for text in arguments:
@@ -205,6 +221,10 @@ def refuse_code(arguments: list[str]) -> None:
             raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
 
 
+FLAGS_WITH_VALUE = {
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--cfg", "-c", "--package", "-p", "--info", "-i"),
+}
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume,
     "evaluate": evaluate,

@@ -1,6 +1,7 @@
 """What the registry holds, as tables for a person."""
 
 import inspect
+import re
 
 from rich import box
 from rich.table import Table
@@ -50,6 +51,7 @@ def _type_name(parameter: inspect.Parameter) -> str:
 
 
 def _describe(registry: Registry, name: str) -> str:
-    """The first sentence of its docstring."""
+    """The first sentence of its docstring, without the markup of torch's."""
     first, *_ = (inspect.getdoc(registry.get(name).component) or "").strip().split("\n\n")
-    return " ".join(first.split())
+    sentence = " ".join(first.split()).split(". ")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", sentence).replace("`", "").rstrip(".")

@@ -11,13 +11,14 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from runner.errors import ConfigError, nearest
 from runner.settings import Config, parse
 
 PACKAGED = Path(__file__).parent / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
 
 
 def compose_config(overrides: Sequence[str] = ()) -> Config:
@@ -65,15 +66,18 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         cfg = OmegaConf.load(path)
+        if not isinstance(cfg, DictConfig):
+            raise ConfigError(f"{path}: damaged: it holds no keys and values")
         OmegaConf.set_struct(cfg, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if override.is_sweep_override():
+                raise ConfigError(f"{override.input_line}: one value at a time")
             group, choice = override.key_or_group, override.value()
             if isinstance(choice, str) and (CONF / group / f"{choice}.yaml").is_file():
                 choice = compose_group(group, choice)
             OmegaConf.update(cfg, group, choice, merge=False)
-    except (OSError, *COMPOSITION_ERRORS) as error:
+    except (OSError, YAMLError, *COMPOSITION_ERRORS) as error:
         raise ConfigError(f"{path}: {error}") from error
-    assert isinstance(cfg, DictConfig)
     return typed(cfg)
 
 
@@ -131,7 +135,7 @@ def find_problems(
             try:
                 parsed.append(OverridesParser.create().parse_override(text))
             except HydraException as error:
-                problems.append(f"{text}: cannot be read as key=value: {str(error).splitlines()[0]}")
+                problems.append(f"{text}: cannot be read as key=value, without spaces: {str(error).splitlines()[0]}")
         for override in sorted(parsed, key=lambda override: not options(override.key_or_group)):  # groups first
             fine = []
             for text in _choices(override):
@@ -148,10 +152,12 @@ def find_problems(
                 return problems
             except ConfigError as error:
                 problems += [line for line in error.problems if line not in problems]
-                wrong = [text for text in good if any(line.startswith(_key(text)) for line in error.problems)]
+                wrong = [text for text in good if not options(_key(text)) and _is_told(_key(text), error.problems)]
                 if not wrong:
                     return problems
                 good = [text for text in good if text not in wrong]
+            except COMPOSITION_ERRORS:  # what is left does not go together without the others
+                return problems
 
 
 def _choices(override: Override) -> list[str]:
@@ -171,9 +177,23 @@ def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
         if not OmegaConf.is_dict(node):
             return f"{key}: no such key"
         if part not in node:
-            return f"{key}: no such key; {nearest(part, map(str, node))}"
+            elsewhere = [name for name in _dotted(cfg) if name.endswith(f".{key}")]  # a group left out: lr=0.1
+            hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(part, map(str, node))
+            return f"{key}: no such key; {hint}"
         node = node[part]
     return None
+
+
+def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    """All keys, with those of their groups before them."""
+    for key in node:
+        yield f"{prefix}{key}"
+        if OmegaConf.is_dict(node._get_node(key)):
+            yield from _dotted(node._get_node(key), f"{prefix}{key}.")
+
+
+def _is_told(key: str, problems: Sequence[str]) -> bool:
+    return any(line.startswith((f"{key}:", f"{key}.", f"{key}[")) for line in problems)
 
 
 def _key(text: str) -> str:

@@ -116,8 +116,12 @@ class Batches:
 
     def __post_init__(self) -> None:
         self.size = min(self.size, max(1, len(self.source)))
+        self.normalise_by(self.spec.mean, self.spec.std)
+
+    def normalise_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Takes another mean and standard deviation: for each channel, or one for all."""
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
-        self.mean, self.std = (torch.tensor(value).view(shape) for value in (self.spec.mean, self.spec.std))
+        self.mean, self.std = torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
 
     @property
     def samples(self) -> int:

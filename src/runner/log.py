@@ -1,6 +1,8 @@
 """What a person reads: lines on the console, and the same lines with times and tracebacks in run.log."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,17 @@ from rich.console import Console
 
 log = logging.getLogger("runner")
 warned = logging.getLogger("py.warnings")  # where Python puts its warnings once they are captured
-console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+class LastingConsole(Console):
+    """A console whose reader may leave, as `head` does: then nothing more is printed, and the training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = LastingConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class ConsoleHandler(logging.Handler):

@@ -109,7 +109,8 @@ def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
         axes.imshow(kernel.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
         for row, values in enumerate(kernel.tolist()):
             for column, value in enumerate(values):
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center")
+                colour = "white" if abs(value) > 0.5 * limit else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
         axes.set_title(title)
         axes.axis("off")
     _save(figure, target)
@@ -127,6 +128,7 @@ def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
     figure = Figure(figsize=(len(columns), len(images)), layout="constrained")
     axes = figure.subplots()
     axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
+    axes.set_title("Test images, and what the first convolution makes of them", fontsize=9)
     axes.axis("off")
     _save(figure, target)
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from runner.errors import CheckpointError, ConfigError, DataError, nearest
 from runner.experiment import Experiment
 from runner.settings import Config
 from runner.train import evaluate
-
-log = logging.getLogger("runner")
 
 
 def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, Path]:
@@ -36,6 +34,12 @@ def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, 
         exp.load_weights(saved)
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{path}: does not fit model={config.model.name} with this dataset: {error}") from error
+    there = saved["spec"]
+    if tuple(there["classes"]) != exp.spec.classes:
+        raise ConfigError(f"dataset: its classes are {exp.spec.classes}, the model knows {tuple(there['classes'])}")
+    if exp.spec.standardise:  # as in training, whatever this table's own mean and deviation
+        for batches in (exp.train, exp.val, exp.test):
+            batches.normalise_by(tuple(there["mean"]), tuple(there["std"]))
     return exp, path
 
 
@@ -67,7 +71,7 @@ def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Pat
             for name, inputs in read_inputs(file, exp.spec.in_shape):
                 rows.append({"input": name, **answer(exp, inputs)})
         except DataError as error:
-            log.error("%s", error)
+            print(f"error: {error}", file=sys.stderr)
             unread += 1
     return rows, unread
 
@@ -132,19 +136,29 @@ def _rows(file: Path, in_shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]
         raise DataError(f"{file}: cannot be read: {error}") from error
 
 
-def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
-    """The rows as CSV, or as JSON where `target` ends so; written to `target`, or returned where there is none."""
+def check_output(target: Path | None) -> None:
+    """Raises ConfigError when predictions cannot be written to `target`."""
     if target is not None and target.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output: found {target.suffix!r}; {nearest(target.suffix, ['.csv', '.json'])}")
+    if target is not None and not target.absolute().parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {target.absolute().parent}")
+
+
+def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
+    """The rows as CSV, or as JSON where `target` ends so; written to `target`, or returned where there is none."""
     if target is not None and target.suffix == ".json":
         text = json.dumps(rows, indent=2) + "\n"
     else:
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        if rows:
+            writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
         text = buffer.getvalue()
     if target is None:
         return text
-    target.write_text(text)
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"--output: {target} cannot be written: {error.strerror}") from error
     return f"{len(rows)} predictions: {target.absolute()}\n"

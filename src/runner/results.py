@@ -1,7 +1,9 @@
 """results.json: what a run is and what came of it, true at every moment."""
 
 import json
+import logging
 import math
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,7 @@ from runner.state import TrainState
 
 Status = Literal["running", "completed", "failed", "diverged", "interrupted"]
 FILE = "results.json"
+log = logging.getLogger("runner")
 
 
 class Results:
@@ -25,6 +28,8 @@ class Results:
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.path, self.values = folder / FILE, values
+        self._before, self._opened = values["seconds"]["total"], time.monotonic()
+        self._works = True
 
     @classmethod
     def open(cls, folder: Path, name: str, seed: int, overrides: list[str]) -> "Results":
@@ -53,8 +58,16 @@ class Results:
         return cls(folder, values | _read(folder) | {"overrides": overrides})
 
     def update(self, **changes: Any) -> None:
+        """Changes values and writes the file. When the disk refuses it warns once, and the run goes on."""
+        total = round(self._before + time.monotonic() - self._opened, 3)
         self.values |= changes
-        write_atomically(self.path, json.dumps(_plain(self.values), indent=2, allow_nan=False) + "\n")
+        self.values["seconds"] = self.values["seconds"] | {"total": total}
+        try:
+            write_atomically(self.path, json.dumps(_plain(self.values), indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            if self._works:
+                log.warning("%s: cannot be written: %s; the run goes on", self.path, error)
+            self._works = False
 
     def progress(self, state: TrainState, exp: Experiment) -> None:
         """How far the training has come."""

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from runner.results import Results, judge_fit, now
 from runner.run_folder import locked
 from runner.settings import Config
 from runner.state import Best, TrainState
-from runner.stop import Stop
+from runner.stop import Stop, Stopped
 from runner.summary import count_parameters, summarize
 from runner.tracking import Tracker, cut_back, flatten
 from runner.train import fit, predict
@@ -35,7 +34,7 @@ log = logging.getLogger("runner")
 RESUMABLE = (
     *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
     *("trainer.early_stopping", "trainer.checkpoint", "trainer.compile", "device", "logger", "plugins"),
-    *("dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir", "dry_run"),
+    *("dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
 )
 
 
@@ -60,15 +59,17 @@ def run(config: Config, folder: Path, overrides: list[str], resume: bool = False
             write_atomically(folder / "config.yaml", freeze(config))
             write_atomically(folder / "overrides.yaml", freeze(overrides))
             results = Results.open(folder, config.name, config.seed, overrides)
-            results.update(status="running", error=None, finished=None, resumed=results.values["resumed"] + resume)
-            seconds_before = results.values["seconds"]["total"]
-            started = time.monotonic()
+            count = results.values["resumed"] + resume
+            results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
             try:
                 exit_code = train_and_test(config, folder, checkpoints, saved, results, stop)
-            except Exception as error:
+            except Stopped as signal:
+                results.update(status="interrupted")
+                log.info("%s: stopped before the first step.", signal)
+                exit_code = stop.exit_code
+            except (Exception, SystemExit) as error:
                 exit_code = report(error, results)
-            seconds = results.values["seconds"] | {"total": round(seconds_before + time.monotonic() - started, 3)}
-            results.update(finished=now(), seconds=seconds)
+            results.update(finished=now())
             say_what_came(results, folder)
             return exit_code
 
@@ -96,6 +97,7 @@ def train_and_test(
     if not saved:
         describe_run(exp, folder, tracker)
     results.update(parameters=count_parameters(exp.model))
+    stop.can_wait = True
     try:
         fit(exp, state, tracker, checkpoints, stop)
         if not stop.requested:
@@ -119,6 +121,12 @@ def refuse_another(config: Config, saved: dict[str, Any]) -> None:
         for key in sorted(here.keys() | there.keys())
         if not key.startswith(RESUMABLE) and here.get(key) != there.get(key)
     ]
+    for key, limit, done in (
+        ("trainer.epochs", config.trainer.epochs, saved["epoch"]),
+        ("trainer.max_steps", config.trainer.max_steps, saved["step"]),
+    ):
+        if limit is not None and limit < done:
+            problems.append(f"{key}: found {limit}, but {done} are trained already")
     if problems:
         raise ConfigError(*problems)
 
@@ -188,7 +196,11 @@ def test_best(
     test = metrics.compute()
     results.update(test=test)
     tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
-    log.info("test     %s", "  ".join(f"{name} {value:.4f}" for name, value in test.items()))
+    log.info(
+        "test     best checkpoint, of epoch %d: %s",
+        state.best.epoch,
+        "  ".join(f"{name} {value:.4f}" for name, value in test.items()),
+    )
     all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     for line in details(exp, state, all_outputs, all_targets):
         log.info(line)
@@ -202,7 +214,7 @@ def test_best(
 def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
     """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
     lines = [
-        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, validation and saving included"
+        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving"
     ]
     if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
         right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))
@@ -223,14 +235,14 @@ def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> Non
     draw_pictures(exp, outputs, targets, folder / "metrics.csv", folder / "plots")
 
 
-def report(error: Exception, results: Results) -> int:
+def report(error: BaseException, results: Results) -> int:
     """Tells what made the run fail: in results.json, on the console, and with its traceback in run.log."""
     known = isinstance(error, RunnerError)
+    log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=error)
     results.update(
         status="diverged" if isinstance(error, Diverged) else "failed",
         error={"type": type(error).__name__, "message": str(error)},
     )
-    log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=error)
     return error.exit_code if isinstance(error, RunnerError) else 1
 
 
@@ -238,6 +250,8 @@ def say_what_came(results: Results, folder: Path) -> None:
     """The last lines: what came of the run, where it lies, and how to go on."""
     status = results.values["status"]
     log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
+    if status == "diverged":
+        return  # resumed as it is, it would diverge again
     if status == "completed":
         log.info("look     tensorboard --logdir %s", folder)
     else:

@@ -65,7 +65,7 @@ class Dataset(Component):
 
 class Device(Settings):
     name: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-    threads: Count | None
+    threads: Annotated[int, Field(ge=1, le=4096)] | None
     deterministic: bool
 
 

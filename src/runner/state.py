@@ -44,6 +44,7 @@ class TrainState:
         recent: sums since the last look at them; `window` since the last log; `sums` since the epoch's start.
         epoch: epochs completed. step: optimizer updates made. position: updates made in the epoch in hand.
         validating: the validation of this step is due, or was cut short.
+        improved: a validation was the best so far, and no checkpoint has been saved since.
         unreported: there were steps since the newest row of metrics.csv.
         val: metrics of the newest validation. train: of the newest epoch.
         seconds: spent in training. epoch_seconds: in the epoch in hand.
@@ -59,6 +60,7 @@ class TrainState:
     step: int = 0
     position: int = 0
     validating: bool = False
+    improved: bool = False
     unreported: bool = False
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
@@ -91,7 +93,8 @@ class TrainState:
                 own.load_state_dict(value)
             elif isinstance(own, Best):
                 # What to watch is the config's to say; what was seen comes from the checkpoint.
-                own.value, own.epoch, own.step, own.stale = (value[k] for k in ("value", "epoch", "step", "stale"))
+                if (value["metric"], value["mode"]) == (own.metric, own.mode):  # else it begins anew
+                    own.value, own.epoch, own.step, own.stale = (value[k] for k in ("value", "epoch", "step", "stale"))
             else:
                 setattr(self, key, value)
 

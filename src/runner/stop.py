@@ -7,11 +7,16 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+class Stopped(BaseException):
+    """Raised by a signal while there is nothing to save: not an Exception, so that nothing takes it for a fault."""
+
+
 class Stop:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 only set `requested`."""
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `requested`; unless `can_wait` is set they also raise Stopped."""
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
+        self.can_wait = False  # the loop looks at `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -30,4 +35,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
+        first = self.requested is None
         self.requested = self.requested or signal.Signals(number)
+        if first and not self.can_wait:
+            raise Stopped(self.requested.name)

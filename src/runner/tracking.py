@@ -113,7 +113,7 @@ def epoch_line(row: Mapping[str, float]) -> str:
     for part in ("train", "val"):
         values = {key: value for key, value in row.items() if key.startswith(f"{part}/")}
         if values:
-            parts.append(" ".join([part, *(f"{key.split('/')[1]} {value:.4f}" for key, value in values.items())]))
+            parts.append(" ".join([part, *(f"{key.split('/')[1]} {value:.4g}" for key, value in values.items())]))
     return "  ".join([*parts, f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"])
 
 

@@ -39,8 +39,10 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
         CheckpointError: a checkpoint cannot be written.
     """
     clock = Clock()
-    if state.validating and not epoch_is_over(exp, state) and validate(exp, state, tracker, stop):  # it was cut short
-        save(exp, state, tracker, checkpoints, clock, best=True)
+    if state.validating and not epoch_is_over(exp, state):  # it was cut short
+        validate(exp, state, tracker, stop)
+        if state.improved:
+            save(exp, state, tracker, checkpoints, clock)
 
     while not stop.requested and (state.unreported or not finished(exp, state)):
         train_epoch(exp, state, tracker, checkpoints, stop, clock)
@@ -48,17 +50,15 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
             break
         every, unit = exp.config.trainer.validation_period
         last = state.step == exp.total_steps
-        improved = False
-        if state.validating or last or (unit == "epoch" and (state.epoch + 1) % every == 0):
-            improved = validate(exp, state, tracker, stop)
-            if stop.requested:
-                break
+        due = state.validating or last or (unit == "epoch" and (state.epoch + 1) % every == 0)
+        if due and not validate(exp, state, tracker, stop):
+            break
         end_epoch(exp, state, tracker, clock)
-        if improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
-            save(exp, state, tracker, checkpoints, clock, best=improved)
+        if state.improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
+            save(exp, state, tracker, checkpoints, clock)
 
     if stop.requested:
-        save(exp, state, tracker, checkpoints, clock, best=False)
+        save(exp, state, tracker, checkpoints, clock)
 
 
 def train_epoch(
@@ -118,14 +118,13 @@ def train_epoch(
         state.validating = unit == "step" and state.step % every == 0
         if epoch_is_over(exp, state):
             return
-        improved = False
         if state.validating:
-            improved = validate(exp, state, tracker, stop)
+            validate(exp, state, tracker, stop)
             exp.model.train()
         if stop.requested or finished(exp, state):
             return
-        if improved or save_is_due(exp, state, clock):
-            save(exp, state, tracker, checkpoints, clock, best=improved)
+        if state.improved or save_is_due(exp, state, clock):
+            save(exp, state, tracker, checkpoints, clock)
 
 
 def differentiate(exp: Experiment, batches: list[tuple[Tensor, Tensor]]) -> float:
@@ -144,9 +143,9 @@ def differentiate(exp: Experiment, batches: list[tuple[Tensor, Tensor]]) -> floa
 
 
 def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
-    """Measures the validation split; returns whether the model is better than ever. Cut short by a stop."""
+    """Measures the validation split and judges it; returns False, with nothing judged, when a stop cut it short."""
     metrics = evaluate(exp, exp.val, stop)
-    if stop.requested:
+    if metrics is None:
         return False
     state.validating = False
     state.val = metrics
@@ -157,16 +156,17 @@ def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -
     if isinstance(exp.scheduler, ReduceLROnPlateau):
         exp.scheduler.step(seen[state.best.metric])
     state.early.look(seen, state.epoch + 1, state.step)
-    return state.best.look(seen, state.epoch + 1, state.step)
+    state.improved |= state.best.look(seen, state.epoch + 1, state.step)
+    return True
 
 
-def evaluate(exp: Experiment, batches: Batches, stop: Stop | None = None) -> dict[str, float]:
-    """The metrics of a split. Cut short by a stop."""
+def evaluate(exp: Experiment, batches: Batches, stop: Stop | None = None) -> dict[str, float] | None:
+    """The metrics of a split; None when a stop cut it short."""
     metrics = Metrics(exp.spec.task, exp.device)
     for outputs, targets, loss in predict(exp, batches):
-        metrics.update(loss, outputs, targets)
         if stop is not None and stop.requested:
-            break
+            return None
+        metrics.update(loss, outputs, targets)
     return metrics.compute()
 
 
@@ -266,10 +266,8 @@ def save_is_due(exp: Experiment, state: TrainState, clock: Clock, epoch_ended: b
     return by_steps or by_epochs or by_minutes
 
 
-def save(
-    exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, clock: Clock, best: bool
-) -> None:
-    """Saves everything that is needed to go on as if nothing had happened.
+def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, clock: Clock) -> None:
+    """Saves everything that is needed to go on as if nothing had happened; as the best one too, if it is.
 
     Raises:
         Diverged: a weight is not finite; nothing is saved. CheckpointError: the disk refused.
@@ -277,13 +275,16 @@ def save(
     if not torch.stack([parameter.isfinite().all() for parameter in exp.model.parameters()]).all():
         raise Diverged(diverged(exp, state.step, "a weight is not finite", checkpoints))
     clock.update(state)
+    best, state.improved = state.improved, False
     contents = {
         "format": 1,
         "config": exp.config.model_dump(),
+        "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
         **exp.state_dict(),
         **state.state_dict(),
         "rng": rng_state(exp.device),
         "files": tracker.positions(),
     }
     checkpoints.save(contents, best=best)
+    tracker.results.progress(state, exp)
     clock.saved()

@@ -30,7 +30,7 @@ def test_a_save_a_second_costs_under_two_percent(tmp_path: Path) -> None:
         state.step = step
         tracker.scalars({"train/loss": 1.0}, step)
         began = time.perf_counter()
-        save(exp, state, tracker, checkpoints, clock, best=False)
+        save(exp, state, tracker, checkpoints, clock)
         seconds.append(time.perf_counter() - began)
     tracker.close()
     share = statistics.median(seconds)  # of each second, at one save a second
