@@ -104,6 +104,19 @@ def test_a_damaged_checkpoint_is_named_and_the_next_older_one_taken(tmp_path: Pa
     assert problems[2].endswith("step-000000002.pt instead: 1 steps are lost and will be done again")
 
 
+def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    for step in (10, 20, 30):
+        checkpoints.save(at(step), best=False)
+    checkpoints.last.unlink()
+    for path in checkpoints.steps()[:2]:
+        path.write_bytes(b"")
+    loaded, problems = checkpoints.load_newest("cpu")
+    assert loaded is not None
+    assert loaded["step"] == 10
+    assert problems[-1].endswith("step-000000010.pt instead: 20 steps are lost and will be done again")
+
+
 def test_when_all_are_damaged_it_refuses_and_touches_nothing(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2):

@@ -178,7 +178,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-SMALL = ["trainer.epochs=1", "trainer.batch_size=500", "trainer.eval_batch_size=1000", "trainer.max_steps=2"]
+SMALL = ["trainer.epochs=1", "trainer.batch_size=500", "trainer.eval_batch_size=1000", "dataset.repeat=1"]
 GROUPS = ("model", "loss", "optim", "scheduler", "dataset")
 
 

@@ -196,11 +196,8 @@ def test_best(
     test = metrics.compute()
     results.update(test=test)
     tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
-    log.info(
-        "test     best checkpoint, of epoch %d: %s",
-        state.best.epoch,
-        "  ".join(f"{name} {value:.4f}" for name, value in test.items()),
-    )
+    numbers = "  ".join(f"{name} {value:.4g}" for name, value in test.items())
+    log.info("test     best checkpoint, of epoch %d: %s", state.best.epoch, numbers)
     all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     for line in details(exp, state, all_outputs, all_targets):
         log.info(line)
