@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,14 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
     return output
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Waits for something, a minute at most."""
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end, "waited for a minute"
+        time.sleep(0.02)
 
 
 def equal(left: Any, right: Any) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
-from helpers import finish, metrics_table, results, start
+from helpers import finish, metrics_table, results, start, wait_until
 from runner import cli
 
 ROOT = Path(__file__).parents[1]
@@ -146,19 +146,15 @@ def test_a_second_process_in_a_run_folder_is_refused_and_a_killed_one_holds_no_l
         first.communicate()
     assert results(folder)["status"] == "running"
     again = start("resume", str(folder), cwd=workdir)
-    wait_for_checkpoint(workdir)
-    time.sleep(2)
+    wait_until(lambda: results(folder)["resumed"] == 1)
     again.send_signal(signal.SIGTERM)
     assert "interrupted" in finish(again, code=143)
     assert results(folder)["status"] == "interrupted"
 
 
 def wait_for_checkpoint(workdir: Path) -> Path:
-    for _ in range(600):
-        if found := next(workdir.glob("outputs/*/*/checkpoints/last.pt"), None):
-            return found.parents[1]
-        time.sleep(0.1)
-    raise AssertionError("no checkpoint after a minute")
+    wait_until(lambda: any(workdir.glob("outputs/*/*/checkpoints/last.pt")))
+    return next(workdir.glob("outputs/*/*/checkpoints/last.pt")).parents[1]
 
 
 def test_components_lists_every_part_and_the_parameters_of_one(

@@ -50,28 +50,35 @@ def run(config: Config, folder: Path, overrides: list[str], resume: bool = False
         saved, warnings = checkpoints.load_newest("cpu") if resume else (None, [])
         if saved:
             refuse_another(config, saved)
+        if resume:
+            overrides = read_overrides(folder / "overrides.yaml") + overrides
         with logging_to(folder / "run.log"), Stop() as stop:
-            for warning in warnings:
-                log.warning(warning)
-            if resume:
-                overrides = read_overrides(folder / "overrides.yaml") + overrides
-                cut_back(folder, saved["files"] if saved else {})
-            write_atomically(folder / "config.yaml", freeze(config))
-            write_atomically(folder / "overrides.yaml", freeze(overrides))
             results = Results.open(folder, config.name, config.seed, overrides)
-            count = results.values["resumed"] + resume
-            results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
             try:
-                exit_code = train_and_test(config, folder, checkpoints, saved, results, stop)
+                for warning in warnings:
+                    log.warning(warning)
+                prepare(config, folder, saved, results, resume)
+                try:
+                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop)
+                except (Exception, SystemExit) as error:
+                    exit_code = report(error, results)
             except Stopped as signal:
                 results.update(status="interrupted")
                 log.info("%s: stopped before the first step.", signal)
                 exit_code = stop.exit_code
-            except (Exception, SystemExit) as error:
-                exit_code = report(error, results)
             results.update(finished=now())
             say_what_came(results, folder)
             return exit_code
+
+
+def prepare(config: Config, folder: Path, saved: dict[str, Any] | None, results: Results, resume: bool) -> None:
+    """Writes down what will run, and takes away what a resumed run wrote after its checkpoint."""
+    if resume:
+        cut_back(folder, saved["files"] if saved else {})
+    write_atomically(folder / "config.yaml", freeze(config))
+    write_atomically(folder / "overrides.yaml", freeze(results.values["overrides"]))
+    count = results.values["resumed"] + resume
+    results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
 
 
 def train_and_test(

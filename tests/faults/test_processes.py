@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
-from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
 
 LONG = [*TINY, "device.threads=1", "trainer.epochs=100000", "trainer.checkpoint.every_epochs=100000", "logger=none"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
@@ -16,11 +16,13 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 def folder_of(workdir: Path) -> Path:
     """The run folder, once the run is at work in it."""
-    for _ in range(600):
-        if found := next(workdir.glob("outputs/*/*/results.json"), None):
-            return found.parent
-        time.sleep(0.02)
-    raise AssertionError("no run folder after 12 seconds")
+    wait_until(lambda: any(workdir.glob("outputs/*/*/results.json")))
+    return next(workdir.glob("outputs/*/*/results.json")).parent
+
+
+def trains(folder: Path) -> bool:
+    """Whether an epoch has ended."""
+    return "INFO epoch " in (folder / "run.log").read_text()
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> float:
@@ -48,7 +50,7 @@ def test_a_signal_saves_and_ends_the_run_within_5_seconds(
 ) -> None:
     process = start(*LONG, *where, cwd=tmp_path)
     folder = folder_of(tmp_path)
-    time.sleep(2)
+    wait_until(lambda: trains(folder))
     assert stop(process, number) < 5
     assert results(folder)["status"] == "interrupted"
     assert checkpoint(folder)["step"] == results(folder)["step"] > 0
@@ -68,7 +70,7 @@ def test_a_signal_before_the_first_step_is_kept_for_it(tmp_path: Path) -> None:
 def test_more_signals_while_it_saves_do_no_harm(tmp_path: Path) -> None:
     process = start(*LONG, "trainer.checkpoint.every_steps=1", cwd=tmp_path)
     folder = folder_of(tmp_path)
-    time.sleep(1.5)
+    wait_until(lambda: trains(folder))
     assert stop(process, signal.SIGTERM, times=20) < 5
     assert results(folder)["status"] == "interrupted"
     checkpoint(folder)
@@ -80,8 +82,7 @@ def test_a_killed_worker_is_told_and_the_run_resumes_bit_for_bit(tmp_path: Path)
     streamed += ["trainer.checkpoint.every_steps=1", "logger=none"]
     process = start(*streamed, cwd=tmp_path)
     folder = folder_of(tmp_path)
-    while not (folder / "checkpoints" / "last.pt").exists():
-        time.sleep(0.05)
+    wait_until(lambda: (folder / "checkpoints" / "last.pt").exists())
     workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     subprocess.run(["kill", "-KILL", workers[0]], check=True)
     began = time.monotonic()
