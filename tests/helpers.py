@@ -96,3 +96,13 @@ def idx(values: torch.Tensor) -> bytes:
 def numbered(samples: int, classes: int = 3) -> Samples:
     """Samples that can be told apart: input i is [i, i]."""
     return Samples(torch.arange(samples).float()[:, None].expand(-1, 2).clone(), torch.arange(samples) % classes)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[float]:
+    """The learning rate of each step, and after the last."""
+    found = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+        found.append(optimizer.param_groups[0]["lr"])
+    return found

@@ -156,7 +156,7 @@ def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
         f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
     ]
     for group in exp.optimizer.param_groups if config.optim.groups else []:
-        own = " ".join(f"{key} {group[key]}" for key in {"lr": 0, **own_values(config)})
+        own = " ".join(f"{key} {group[key]}" for key in own_keys(config))
         lines.append(f"group    {own}: {', '.join(names_of(exp, group['params']))}")
     if state.step:
         lines.append(f"resumed  after step {state.step:,}, epoch {state.epoch}")
@@ -164,9 +164,9 @@ def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
         log.info(line)
 
 
-def own_values(config: Config) -> dict[str, Any]:
-    """The keys that some of optim.groups set."""
-    return {key: value for group in config.optim.groups for key, value in group.items() if key != "match"}
+def own_keys(config: Config) -> list[str]:
+    """The learning rate, and what else some of optim.groups set."""
+    return list(dict.fromkeys(["lr", *(key for group in config.optim.groups for key in group if key != "match")]))
 
 
 def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
+from helpers import learning_rates
 from runner.registry import SCHEDULERS
 
 
@@ -12,12 +13,7 @@ def rates(name: str, values: dict[str, Any], steps: int) -> list[float]:
     """The learning rate of each step, from 0.1, and after the last."""
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     scheduler = SCHEDULERS.build(name, values, optimizer=optimizer, total_steps=steps, last_epoch=-1)
-    found = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        optimizer.step()
-        scheduler.step()
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
+    return learning_rates(optimizer, scheduler, steps)
 
 
 def test_constant_stays() -> None:

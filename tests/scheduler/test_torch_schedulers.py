@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Optimizer, lr_scheduler
+from torch.optim import SGD, lr_scheduler
 
-from helpers import checkpoint, equal, metrics_table, results, scalars
+from helpers import checkpoint, equal, learning_rates, metrics_table, results, scalars
 from runner import cli
 from runner.build import build_scheduler
 from runner.check import check
@@ -21,20 +21,10 @@ from runner.settings import Config
 from runner.tracking import Tracker
 
 
-def rates(optimizer: Optimizer, scheduler: Any, steps: int) -> list[float]:
-    """The learning rate of each step and after the last."""
-    found = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        optimizer.step()
-        scheduler.step()
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
-
-
 def built(name: str, values: dict[str, Any], steps: int) -> list[float]:
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=1.0, momentum=0.9)
     scheduler = SCHEDULERS.build(name, values, optimizer=optimizer, total_steps=steps, last_epoch=-1)
-    return rates(optimizer, scheduler, steps)
+    return learning_rates(optimizer, scheduler, steps)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from helpers import learning_rates
 from runner.scheduler.warmup_cosine import warmup_cosine
 
 
@@ -13,12 +14,7 @@ def rates(steps: int, lr: float = 1.0, **values: Any) -> list[float]:
     """The learning rate of each step and after the last."""
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=lr)
     scheduler = warmup_cosine(optimizer, steps, **values)
-    found = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        optimizer.step()
-        scheduler.step()
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
+    return learning_rates(optimizer, scheduler, steps)
 
 
 def test_the_rate_rises_in_equal_steps_and_then_falls() -> None:
