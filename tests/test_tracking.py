@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from runner import tracking
-from runner.tracking import Bar, Csv, cut_back, epoch_line, flatten
+from runner.settings import flatten
+from runner.tracking import Bar, Csv, cut_back, epoch_line
 
 
 def bits(value: float) -> bytes:

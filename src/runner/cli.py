@@ -9,7 +9,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
@@ -42,11 +41,18 @@ def train(arguments: list[str]) -> int:
     refused: list[ConfigError] = []
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-    def train_one(cfg: DictConfig) -> None:
+    def train_one(cfg: DictConfig) -> float | None:
+        hydra_config = HydraConfig.get()
+        sweep = Path(hydra_config.sweep.dir)
+        if (sweep / "sweep.yaml").is_file():  # frozen there; a launcher that is not ours asks for one of its jobs
+            from runner.sweep.driver import run_one
+
+            return run_one(sweep, hydra_config.job.num)
         try:
-            exit_codes.append(train_config(cfg))
+            exit_codes.append(train_config(cfg, list(hydra_config.overrides.task)))
         except ConfigError as error:
             refused.append(error)
+        return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
     sys.argv = ["runner", *flags_first(arguments)]
@@ -58,10 +64,14 @@ def train(arguments: list[str]) -> int:
         from runner.check import check
 
         raise ConfigError(*(find_problems(*hydra_overrides(arguments), check) or refused[0].problems))
+    if "runner.sweep.driver" in sys.modules:
+        from runner.sweep.driver import exit_code
+
+        exit_codes.append(exit_code())
     return max(exit_codes, default=0)
 
 
-def train_config(cfg: DictConfig) -> int:
+def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     """One run: check, folder, training, results."""
     config = typed(cfg)
 
@@ -72,18 +82,10 @@ def train_config(cfg: DictConfig) -> int:
         return show(config)
 
     from runner.run import run
-    from runner.run_folder import make_folder, make_run_folder
+    from runner.run_folder import make_run_folder
 
-    job = HydraConfig.get()
-    sweep = job.mode == RunMode.MULTIRUN
-    if sweep:
-        folder = make_folder(Path(job.sweep.dir).absolute(), job.job.override_dirname)
-    else:
-        folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
-    exit_code = run(config, folder, list(job.overrides.task))
-    if exit_code in (130, 143) and sweep:
-        raise SystemExit(exit_code)  # or the sweep would go on
-    return exit_code
+    folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
+    return run(config, folder, overrides)
 
 
 def show(config: Config) -> int:
@@ -103,12 +105,17 @@ def show(config: Config) -> int:
 
 
 def resume(arguments: list[str]) -> int:
-    """`python -m runner resume FOLDER [overrides]`: continues a run in its folder, as if nothing had happened."""
-    parser = argparse.ArgumentParser("runner resume", description="Continues a run where it stopped.")
-    parser.add_argument("folder", type=Path, help="a run folder")
+    """`python -m runner resume FOLDER [overrides]`: continues a run or a sweep in its folder, as if never stopped."""
+    parser = argparse.ArgumentParser("runner resume", description="Continues a run, or a sweep, where it stopped.")
+    parser.add_argument("folder", type=Path, help="a run folder or a sweep folder")
     parser.add_argument("overrides", nargs="*", default=[], help="values to change, such as trainer.epochs=20")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--retry-failed", action="store_true", help="of a sweep, run the failed jobs again too")
+    options = parser.parse_intermixed_args(arguments)
     folder = options.folder.absolute()
+    if (folder / "sweep.yaml").is_file():
+        return resume_sweep(folder, options.overrides, options.retry_failed)
+    if options.retry_failed:
+        raise ConfigError(f"--retry-failed: {folder} is no sweep folder; a run that failed is resumed without it")
     config = frozen_config(folder, options.overrides)
 
     if config.dry_run:
@@ -116,11 +123,29 @@ def resume(arguments: list[str]) -> int:
 
     from runner.results import status_of
     from runner.run import run
+    from runner.sweep.jobs import swept_in
 
     if status_of(folder) == "completed" and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    return run(config, folder, options.overrides, resume=True)
+    return run(config, folder, options.overrides, resume=True, swept=swept_in(folder))
+
+
+def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:
+    """What is left of a sweep; the jobs stay as they were frozen, only how many run at once may change."""
+    jobs = None
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key != "sweep.jobs" or not value.isdigit() or int(value) < 1:
+            raise ConfigError(
+                f"{text}: a sweep is resumed as it was frozen; allowed: sweep.jobs=N. "
+                f"For one of its runs: resume {folder}/JOB {text}"
+            )
+        jobs = int(value)
+
+    from runner.sweep.driver import resume
+
+    return resume(folder, retry_failed, jobs)
 
 
 def evaluate(arguments: list[str]) -> int:

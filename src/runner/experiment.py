@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from runner.data import Batches
 from runner.dataset.base import Spec
+from runner.halving import Rungs
 from runner.settings import Config
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -22,7 +23,8 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Experiment:
     """All parts of a run, on its device.
 
-    `model` owns the weights; `forward` calls it, compiled where the config says so; `ema` averages its weights.
+    `model` owns the weights; `forward` calls it, compiled where the config says so; `ema` averages its weights;
+    `rungs` compares it with the other jobs of its sweep.
     """
 
     config: Config
@@ -38,6 +40,7 @@ class Experiment:
     train: Batches
     val: Batches
     test: Batches
+    rungs: Rungs | None = None
 
     @property
     def judged(self) -> nn.Module:

@@ -6,14 +6,18 @@ import math
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from runner.experiment import Experiment
 from runner.files import write_atomically
-from runner.metrics import Task
-from runner.state import TrainState
 
-Status = Literal["running", "completed", "failed", "diverged", "interrupted"]
+if TYPE_CHECKING:  # who only reads results needs no torch
+    from runner.experiment import Experiment
+    from runner.metrics import Task
+    from runner.state import TrainState
+
+Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
+DONE = ("completed", "stopped early")
+ENDED = (*DONE, "failed", "diverged")  # nothing is left to do, unless it is asked for
 FILE = "results.json"
 log = logging.getLogger("runner")
 
@@ -28,7 +32,8 @@ class Results:
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.path, self.values = folder / FILE, values
-        self._before, self._opened = values["seconds"]["total"], time.monotonic()
+        self.spent = values["seconds"]["total"]  # seconds, before this was opened
+        self._opened = time.monotonic()
         self._works = True
 
     @classmethod
@@ -55,11 +60,11 @@ class Results:
             "finished": None,
             "resumed": 0,
         }
-        return cls(folder, values | _read(folder) | {"overrides": overrides})
+        return cls(folder, values | read_results(folder) | {"overrides": overrides})
 
     def update(self, **changes: Any) -> None:
         """Changes values and writes the file. When the disk refuses it warns once, and the run goes on."""
-        total = round(self._before + time.monotonic() - self._opened, 3)
+        total = round(self.spent + time.monotonic() - self._opened, 3)
         self.values |= changes
         self.values["seconds"] = self.values["seconds"] | {"total": total}
         try:
@@ -69,7 +74,7 @@ class Results:
                 log.warning("%s: cannot be written: %s; the run goes on", self.path, error)
             self._works = False
 
-    def progress(self, state: TrainState, exp: Experiment) -> None:
+    def progress(self, state: "TrainState", exp: "Experiment") -> None:
         """How far the training has come."""
         full = exp.train.size * exp.config.trainer.accumulate
         samples = state.epoch * exp.train.samples + min(state.position * full, exp.train.samples)
@@ -95,10 +100,11 @@ class Results:
 
 def status_of(folder: Path) -> Status | None:
     """The status that a run folder's results.json states; None when it states none."""
-    return _read(folder).get("status")
+    return read_results(folder).get("status")
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path) -> dict[str, Any]:
+    """What a run folder's results.json states; nothing where there is none, or a damaged one."""
     try:
         values = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
@@ -119,7 +125,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def judge_fit(task: Task, train: dict[str, float], val: dict[str, float]) -> str:
+def judge_fit(task: "Task", train: dict[str, float], val: dict[str, float]) -> str:
     """Tells underfitting from overfitting by the share of right answers (accuracy), or of variance explained (r2).
 
     Below 0.75 in training is underfitting; more than 0.1 less in validation than in training is overfitting.

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ from runner.environment import describe_environment
 from runner.errors import ConfigError, Diverged, RunnerError
 from runner.experiment import Experiment
 from runner.files import write_atomically
+from runner.halving import Rungs
 from runner.log import logging_to
 from runner.metrics import Metrics
-from runner.results import Results, judge_fit, now
+from runner.results import DONE, Results, judge_fit, now
 from runner.run_folder import locked
-from runner.settings import Config
+from runner.settings import Config, flatten
 from runner.state import Best, TrainState
 from runner.stop import Stop, Stopped
 from runner.summary import count_parameters, summarize
-from runner.tracking import Tracker, cut_back, flatten
+from runner.tracking import Tracker, cut_back
 from runner.train import fit, predict
 
 log = logging.getLogger("runner")
@@ -34,12 +36,22 @@ log = logging.getLogger("runner")
 RESUMABLE = (
     *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
     *("trainer.early_stopping", "trainer.checkpoint", "trainer.compile", "device", "logger", "plugins"),
-    *("dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
+    *("sweep", "dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
 )
 
 
-def run(config: Config, folder: Path, overrides: list[str], resume: bool = False) -> int:
+def run(
+    config: Config,
+    folder: Path,
+    overrides: list[str],
+    resume: bool = False,
+    swept: Mapping[str, Any] | None = None,
+) -> int:
     """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code.
+
+    Args:
+        overrides: as typed; for a resumed run, those that are new.
+        swept: in a sweep, the keys that it is over, with this run's values: what HPARAMS shows of it.
 
     Raises:
         ConfigError: another process works in the folder, or its checkpoint is of another run.
@@ -59,7 +71,7 @@ def run(config: Config, folder: Path, overrides: list[str], resume: bool = False
                     log.warning(warning)
                 prepare(config, folder, saved, results, resume)
                 try:
-                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop)
+                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept)
                 except (Exception, SystemExit) as error:
                     exit_code = report(error, results)
             except Stopped as signal:
@@ -88,11 +100,13 @@ def train_and_test(
     saved: dict[str, Any] | None,
     results: Results,
     stop: Stop,
+    swept: Mapping[str, Any] | None,
 ) -> int:
     """The steps of a run, from the beginning or from what was saved. Returns the exit code; raises what goes wrong."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     exp = build(config)
+    exp.rungs = Rungs.of(config, folder)
     state = starting_state(exp)
     if saved:
         exp.load_state_dict(saved)
@@ -102,7 +116,7 @@ def train_and_test(
 
     tracker = Tracker(folder, exp, results)
     if not saved:
-        describe_run(exp, folder, tracker)
+        describe_run(exp, folder, tracker, swept)
     results.update(parameters=count_parameters(exp.model))
     stop.can_wait = True
     try:
@@ -116,7 +130,8 @@ def train_and_test(
         results.update(status="interrupted")
         log.info("%s: stopped and saved at step %d.", stop.requested.name, state.step)
         return stop.exit_code
-    results.update(status="completed", fit=judge_fit(exp.spec.task, state.train, state.val))
+    status = "stopped early" if state.behind else "completed"
+    results.update(status=status, fit=judge_fit(exp.spec.task, state.train, state.val))
     return 0
 
 
@@ -174,13 +189,14 @@ def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
     return [name for name, parameter in exp.model.named_parameters() if any(parameter is p for p in parameters)]
 
 
-def describe_run(exp: Experiment, folder: Path, tracker: Tracker) -> None:
+def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping[str, Any] | None) -> None:
     """Writes down what the run is: model, environment, and in TensorBoard config and hyperparameters."""
     model = summarize(exp.model, exp.spec.in_shape)
     environment = describe_environment(describe(exp.device))
     write_atomically(folder / "model.txt", model)
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-    tracker.describe({"model": model, "config": freeze(exp.config)}, exp.config)
+    everything = flatten(exp.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
+    tracker.describe({"model": model, "config": freeze(exp.config)}, swept or everything)
 
 
 def test_best(
@@ -256,7 +272,7 @@ def say_what_came(results: Results, folder: Path) -> None:
     log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
     if status == "diverged":
         return  # resumed as it is, it would diverge again
-    if status == "completed":
+    if status in DONE:
         log.info("look     tensorboard --logdir %s", folder)
     else:
         log.info("go on    python -m runner resume %s", folder)

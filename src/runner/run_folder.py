@@ -16,10 +16,10 @@ from runner.errors import ConfigError
 LONGEST_NAME = 80
 
 
-def safe_name(name: str) -> str:
-    """A name that is one path segment: no separators or control characters, no leading dot, at most 80 characters."""
+def safe_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name that is one path segment: no separators or control characters, no leading dot, at most `longest` bytes."""
     cleaned = re.sub(r"[^\w.,=+\-]+", "_", name).strip("._ ")
-    while len(cleaned.encode()) > LONGEST_NAME:
+    while len(cleaned.encode()) > longest:
         cleaned = cleaned[:-1]
     return cleaned or "run"
 
@@ -31,11 +31,15 @@ def make_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
         ConfigError: `root` cannot be written.
     """
     now = now or datetime.now()
-    return make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_{safe_name(name)}")
+    return fill_run_folder(make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_{safe_name(name)}"))
 
 
 def make_folder(parent: Path, name: str) -> Path:
-    """Makes `parent/name`, or with a suffix; `mkdir` lets just one process have it."""
+    """Makes `parent/name`, or with a suffix; `mkdir` lets just one process have it.
+
+    Raises:
+        ConfigError: `parent` cannot be written.
+    """
     suffix = 1
     while True:
         folder = parent / (name if suffix == 1 else f"{name}-{suffix}")
@@ -49,9 +53,14 @@ def make_folder(parent: Path, name: str) -> Path:
         except OSError as error:
             raise ConfigError(f"output_dir: cannot make {folder}: {error.strerror}") from error
         else:
-            for part in ("checkpoints", "plots"):
-                (folder / part).mkdir()
             return folder
+
+
+def fill_run_folder(folder: Path) -> Path:
+    """Makes the folders within a run folder, and the run folder where there is none."""
+    for part in ("checkpoints", "plots"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager

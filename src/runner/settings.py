@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -136,6 +136,23 @@ class Logger(Settings):
     name: Literal["tensorboard", "none"]
 
 
+class Asha(Settings):
+    min_epochs: Count | None
+    reduction: Annotated[int, Field(ge=2)]
+
+
+class Sweep(Settings):
+    """How the jobs of a sweep are run; a run by itself takes no notice."""
+
+    jobs: Count | None
+    on_error: Literal["continue", "stop"]
+    retries: Annotated[int, Field(ge=0)]
+    timeout: Annotated[float, Field(gt=0)] | None
+    zip: bool
+    file: str | None
+    asha: Asha
+
+
 class Config(Settings):
     """One run, whole."""
 
@@ -152,6 +169,7 @@ class Config(Settings):
     device: Device
     trainer: Trainer
     logger: Logger
+    sweep: Sweep
 
 
 def parse(values: dict[str, Any]) -> Config:
@@ -193,3 +211,11 @@ def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
 
 def _dotted(location: Iterable[int | str]) -> str:
     return ".".join(map(str, location))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

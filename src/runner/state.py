@@ -46,6 +46,7 @@ class TrainState:
         validating: the validation of this step is due, or was cut short.
         improved: a validation was the best so far, and no checkpoint has been saved since.
         unreported: there were steps since the newest row of metrics.csv.
+        behind: other jobs of the sweep did better by this epoch, and this one is to end.
         val: metrics of the newest validation. train: of the newest epoch.
         seconds: spent in training. epoch_seconds: in the epoch in hand.
         lr: of the newest step.
@@ -62,6 +63,7 @@ class TrainState:
     validating: bool = False
     improved: bool = False
     unreported: bool = False
+    behind: bool = False
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0

@@ -16,6 +16,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
+        self.times = 0  # how often it was requested
         self.can_wait = False  # the loop looks at `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
 
@@ -36,6 +37,7 @@ class Stop:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         first = self.requested is None
+        self.times += 1
         self.requested = self.requested or signal.Signals(number)
         if first and not self.can_wait:
             raise Stopped(self.requested.name)

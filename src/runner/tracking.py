@@ -18,7 +18,6 @@ from runner.experiment import Experiment
 from runner.log import console
 from runner.metrics import NAMES
 from runner.results import Results
-from runner.settings import Config
 from runner.state import TrainState
 
 log = logging.getLogger("runner")
@@ -40,13 +39,13 @@ class Tracker:
         self.board = EventFile(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
         self.bar = Bar(exp.total_steps) if console.is_terminal else None
 
-    def describe(self, texts: Mapping[str, str], config: Config) -> None:
+    def describe(self, texts: Mapping[str, str], hyperparameters: Mapping[str, Any]) -> None:
         """What the run is: texts, and the row of the HPARAMS tab."""
         if self.board is not None:
             for tag, text in texts.items():
                 self.board.text(tag, text)
             metrics = [f"{part}/{name}" for part in ("train", "val", "test") for name in NAMES[self.exp.spec.task]]
-            self.board.hparams(flatten(config.model_dump(exclude={"output_dir", "dry_run", "plugins"})), metrics)
+            self.board.hparams(hyperparameters, metrics)
 
     def positions(self) -> dict[str, int]:
         """The length of each file that grows, by its path within the run folder, all of it handed to the system."""
@@ -82,14 +81,6 @@ class Tracker:
             self.bar.progress.stop()
         if self.board is not None:
             self.board.close()
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def growing_files(folder: Path) -> list[Path]:

@@ -54,6 +54,7 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
         if due and not validate(exp, state, tracker, stop):
             break
         end_epoch(exp, state, tracker, clock)
+        state.behind = exp.rungs is not None and exp.rungs.is_behind(state.epoch)
         if state.improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
             save(exp, state, tracker, checkpoints, clock)
 
@@ -208,7 +209,8 @@ def epoch_is_over(exp: Experiment, state: TrainState) -> bool:
 
 def finished(exp: Experiment, state: TrainState) -> bool:
     patience = exp.config.trainer.early_stopping.patience
-    return state.step >= exp.total_steps or (patience is not None and state.early.stale >= patience)
+    tired = patience is not None and state.early.stale >= patience
+    return state.step >= exp.total_steps or tired or state.behind
 
 
 def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock) -> None:

@@ -1,0 +1,67 @@
+"""Hydra's way to sweeps: it finds these classes by their place in `hydra_plugins`; the work is in `runner.sweep`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from runner.config import Composer
+from runner.sweep import driver
+from runner.sweep.jobs import Sweep, list_jobs
+
+
+class LocalLauncher(Launcher):
+    """Runs the jobs on this machine, each in a process of its own. Works under every sweeper."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from runner.sweep import server
+
+        server.start()  # it imports torch while the jobs are composed
+        self.config, self.composer = config, Composer(hydra_context.config_loader, config)
+        self.sweep: Sweep | None = None
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Runs the jobs of a batch; what a completed one returns is its best metric."""
+        self.sweep, jobs, machine = driver.plan(self.composer, job_overrides, self.sweep, here=True)
+        point_to(self.config, self.sweep)
+        driver.run(self.sweep, jobs, machine)
+        returns = []
+        for job in jobs:
+            best = driver.best_of(self.sweep, job)
+            done = JobReturn(overrides=job.overrides, task_name=job.folder)
+            done.status = JobStatus.FAILED if best is None else JobStatus.COMPLETED
+            done.return_value = RuntimeError(f"{job.folder} failed") if best is None else best
+            returns.append(done)
+        return returns
+
+
+class RunnerSweeper(BasicSweeper):
+    """Every combination of the listed values; or pairs of them (`sweep.zip`), or the sets in a file (`sweep.file`)."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        assert self.launcher is not None
+        launcher, composer = self.launcher, Composer(self.hydra_context.config_loader, self.config)
+        choices = composer.choices([*self._parse_config(), *arguments])
+        first = composer.compose([each[0] for each in choices.values()])
+        jobs = list_jobs(choices, first.sweep)
+        if isinstance(launcher, LocalLauncher):
+            return launcher.launch(jobs, initial_job_idx=0)
+
+        # Any other launcher starts processes elsewhere, which find their job in the shared folder by its number.
+        sweep, _, _ = driver.plan(composer, jobs, None, here=False)
+        point_to(self.config, sweep)
+        return driver.run_elsewhere(sweep, lambda: launcher.launch(jobs, initial_job_idx=0))
+
+
+def point_to(config: DictConfig, sweep: Sweep) -> None:
+    """Lets sweepers and launchers, and the jobs that they compose anew, know the sweep's folder."""
+    with open_dict(config):
+        config.hydra.sweep.dir = str(sweep.folder)
+        config.hydra.sweep.subdir = "."
+        config.hydra.overrides.hydra += [f"hydra.sweep.dir='{sweep.folder}'", "hydra.sweep.subdir=."]

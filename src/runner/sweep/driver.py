@@ -1,0 +1,255 @@
+"""The steps of a sweep: compose and check every job, freeze them, run them, tell what came."""
+
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runner.config import Composer
+from runner.errors import ConfigError
+from runner.log import console
+from runner.results import DONE, ENDED, read_results, status_of
+from runner.run_folder import fill_run_folder, locked, make_folder, safe_name
+from runner.settings import Config, flatten
+from runner.stop import Stop
+from runner.sweep import server
+from runner.sweep.jobs import Job, Sweep, folder_name
+from runner.sweep.picture import Picture
+from runner.sweep.pool import Pool, cores
+from runner.sweep.screen import Screen, show_end, show_plan
+from runner.sweep.table import Table
+
+started: list[Sweep] = []  # those of this process: its exit code tells of them
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How many jobs share this machine at a time, and what each gets of it."""
+
+    places: int
+    gpus: list[str]
+
+    @classmethod
+    def share(cls, jobs: int | None, gpus: list[str], most: int) -> "Machine":
+        """Args: jobs: as many as are wanted at once; None: one for each GPU, or each core. most: that there are."""
+        return cls(max(1, min(jobs or len(gpus) or cores(), most)), gpus)
+
+    @property
+    def threads(self) -> int:
+        """For each job, so that all together have no more than there are cores."""
+        return max(1, cores() // self.places)
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} each"
+        on = f"on GPUs {', '.join(self.gpus)}" if self.gpus else threads
+        return f"{self.places} at a time, {on}"
+
+
+def plan(
+    composer: Composer, overrides: Sequence[Sequence[str]], sweep: Sweep | None, here: bool
+) -> tuple[Sweep, list[Job], Machine]:
+    """Composes and checks jobs, and freezes them in the sweep's folder, before any of them starts.
+
+    Args:
+        overrides: of each job.
+        sweep: to which they are added; None makes a new one.
+        here: whether they will share this machine, and so its threads.
+
+    Raises:
+        ConfigError: with a line for each thing to mend, and the jobs in which it is; nothing was created.
+        SystemExit: it is a dry run, and the jobs are listed.
+    """
+    names = [job.folder for job in sweep.jobs] if sweep else []
+    texts: list[list[str]] = []
+    configs: dict[int, Config] = {}
+    problems: dict[int, Sequence[str]] = {}
+    for number, each in enumerate(overrides):
+        texts.append(list({key_of(text): text for text in each}.values()))  # the last for a key counts
+        over = [text for text in texts[-1] if is_swept(text, each, composer.constant)]
+        names.append(folder_name(over or texts[-1], names))
+        try:
+            configs[number] = composer.compose(texts[-1])
+        except ConfigError as error:
+            problems[number] = error.problems
+    refused, gpus = server.check(configs)
+    problems |= refused
+    names = names[-len(texts) :]
+    if problems:
+        raise ConfigError(*told(problems, names))
+
+    machine = Machine.share(configs[0].sweep.jobs, gpus, len(configs))
+    jobs, flags = [], ["--config-dir", composer.config_dir] if composer.config_dir else []
+    for number, config in configs.items():
+        over = [text for text in texts[number] if is_swept(text, overrides[number], composer.constant)]
+        frozen = with_threads(config, machine.threads) if here else config
+        jobs.append(Job(names[number], texts[number], flags, swept_values(over, config), frozen))
+    if configs[0].dry_run:
+        list_jobs(jobs)
+        raise SystemExit(0)
+    if sweep is None:
+        sweep = Sweep(make_sweep_folder(composer.folder, list(configs.values())), jobs)
+        started.append(sweep)
+    else:
+        sweep.jobs += jobs
+    sweep.save()
+    return sweep, jobs, machine
+
+
+def key_of(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def is_swept(text: str, overrides: Sequence[str], constant: Set[str]) -> bool:
+    """Whether an override differs between jobs: it was not typed with one value, or a file of jobs has another."""
+    return key_of(text) not in constant or [key_of(each) for each in overrides].count(key_of(text)) > 1
+
+
+def swept_values(overrides: Sequence[str], config: Config) -> dict[str, Any]:
+    """The values of overrides as the config has them; the name of an option, for a group."""
+    values = flatten(config.model_dump())
+    texts = {key_of(text).lstrip("+~"): text.partition("=")[2] for text in overrides}
+    return {key: values.get(key, text) for key, text in texts.items()}
+
+
+def with_threads(config: Config, threads: int) -> Config:
+    """The config with its share of threads, where it does not ask for another number: resumed, it has the same."""
+    if config.device.threads is not None:
+        return config
+    return config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
+
+
+def told(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """Each problem once, with the jobs that have it."""
+    where: dict[str, list[str]] = {}
+    for number, lines in problems.items():
+        for line in lines:
+            where.setdefault(line, []).append(names[number])
+    told = []
+    for line, jobs in where.items():
+        some = ", ".join(jobs[:5]) + (f" and {len(jobs) - 5} more" if len(jobs) > 5 else "")
+        told.append(line if len(jobs) == len(names) else f"{line}  [in {len(jobs)} of {len(names)} jobs: {some}]")
+    return told
+
+
+def list_jobs(jobs: Sequence[Job]) -> None:
+    for number, job in enumerate(jobs, start=1):
+        console.print(f"{number:>4}  {shlex.join(job.overrides)}")
+    console.print(f"dry run: {len(jobs)} jobs, all checked; nothing was created")
+
+
+def make_sweep_folder(chosen: Path | None, configs: Sequence[Config]) -> Path:
+    """Makes the sweep's folder: the chosen one, or one named by day, time and the jobs' names."""
+    if chosen is not None:
+        return make_folder(chosen.absolute().parent, chosen.name)
+    now, name = datetime.now(), "+".join(dict.fromkeys(config.name for config in configs))
+    root = Path(configs[0].output_dir).absolute()
+    return make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_sweep_{safe_name(name)}")
+
+
+def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:
+    """Runs jobs of a sweep on this machine, and shows what came.
+
+    Raises:
+        SystemExit: a signal ended it, after the jobs had saved; or a job failed and sweep.on_error is stop.
+    """
+    begun, table = time.monotonic(), Table(sweep)
+    picture = Picture(table)
+
+    def save(last: bool = False) -> None:
+        try:
+            table.save()
+            picture.save(last)
+        except OSError as error:
+            console.print(f"warning: the table cannot be written: {error}; the sweep goes on", style="yellow")
+
+    show_plan(sweep, str(machine))
+    with locked(sweep.folder), Stop() as stop, Screen(table) as screen:
+        stop.can_wait = True
+        save()
+        pool = Pool(sweep, machine.places, machine.gpus, stop, screen, save)
+        pool.run(jobs)
+        save(last=True)
+    show_end(table, time.monotonic() - begun)
+    if stop.requested:
+        raise SystemExit(stop.exit_code)
+    if pool.ending:
+        raise SystemExit(1)
+
+
+def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
+    """Has another launcher run the jobs, each of which finds itself in sweep.yaml; shows what came."""
+    begun, table, done = time.monotonic(), Table(sweep), None
+    show_plan(sweep, "by another launcher")
+    try:
+        done = launch()
+    except Exception as error:  # a job that died, as that launcher tells it
+        console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
+    table.save()
+    Picture(table).save(last=True)
+    show_end(table, time.monotonic() - begun)
+    return done
+
+
+def run_one(folder: Path, number: int) -> float | None:
+    """Runs a job of a sweep in this process, as another launcher asks; returns its best metric, if it has one."""
+    from runner.check import load_plugins
+    from runner.results import FILE
+    from runner.run import run as train
+
+    sweep = Sweep.open(folder)
+    job = sweep.jobs[number]
+    path = fill_run_folder(sweep.path(job))
+    load_plugins(job.config.plugins)
+    resume = (path / FILE).exists()
+    train(job.config, path, [] if resume else job.overrides, resume=resume, swept=job.swept)
+    table = Table(sweep)
+    table.save()
+    return best_of(sweep, job)
+
+
+def best_of(sweep: Sweep, job: Job) -> float | None:
+    """The best metric of a job that is done; None of any other."""
+    results = read_results(sweep.path(job))
+    if results.get("status") not in DONE or not results.get("best"):
+        return None
+    return float(results["best"]["value"])
+
+
+def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
+    """Runs what is left of a sweep: jobs that were interrupted or never started; those that failed, if wanted.
+
+    Args:
+        jobs: at once; None: as the sweep was started.
+
+    Raises:
+        ConfigError: sweep.yaml is damaged, the folder is in use, or a job cannot run any more. Nothing was touched.
+    """
+    server.start()
+    sweep = Sweep.open(folder)
+    started.append(sweep)
+    left = [job for job in sweep.jobs if is_left(sweep.path(job), retry_failed)]
+    if not left:
+        console.print(f"nothing is left to do: {folder}")
+        show_end(Table(sweep), 0.0)
+        return exit_code()
+    problems, gpus = server.check(dict(enumerate(job.config for job in left)))
+    if problems:
+        raise ConfigError(*told(problems, [job.folder for job in left]))
+    run(sweep, left, Machine.share(jobs or sweep.settings.jobs, gpus, len(left)))
+    return exit_code()
+
+
+def is_left(folder: Path, retry_failed: bool) -> bool:
+    """Whether a job is to run again. One that was killed from outside was interrupted, whatever killed it."""
+    results = read_results(folder)
+    killed = (results.get("error") or {}).get("type") == "Killed"
+    failed = results.get("status") in ("failed", "diverged")
+    return results.get("status") not in ENDED or (failed and (killed or retry_failed))
+
+
+def exit_code() -> int:
+    """0 when every job of this process's sweeps is done, else 1."""
+    return int(any(status_of(sweep.path(job)) not in DONE for sweep in started for job in sweep.jobs))

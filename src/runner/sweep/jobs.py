@@ -1,0 +1,175 @@
+"""Which runs a sweep has: listed from the overrides, and frozen in sweep.yaml before the first starts."""
+
+import hashlib
+import itertools
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runner import settings
+from runner.errors import ConfigError
+from runner.files import write_atomically
+from runner.run_folder import safe_name
+from runner.settings import Config, parse
+
+FILE = "sweep.yaml"
+LONGEST_NAME = 120
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
+NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # 1e-3 too, which YAML takes for a text
+Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Args:
+        folder: the name of its folder within the sweep's.
+        overrides: all that it was composed from.
+        flags: of the command line, such as --config-dir.
+        swept: the keys that the sweep is over, with this job's values.
+        config: whole and frozen.
+    """
+
+    folder: str
+    overrides: list[str]
+    flags: list[str]
+    swept: dict[str, Any]
+    config: Config
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this run by itself."""
+        words = [text for text in self.overrides if not text.lstrip("+").startswith("sweep.")]
+        threads = self.config.device.threads
+        if threads is not None and not any(text.startswith("device.threads=") for text in words):
+            words.append(f"device.threads={threads}")  # other numbers of threads add up in another order
+        return shlex.join(["python", "-m", "runner", *self.flags, *words])
+
+
+@dataclass
+class Sweep:
+    """The jobs in a sweep folder."""
+
+    folder: Path
+    jobs: list[Job]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Sweep":
+        """Reads sweep.yaml.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        try:
+            frozen = yaml.load((folder / FILE).read_text(), Loader)
+            jobs = [Job(**{**job, "config": parse(job["config"])}) for job in frozen["jobs"]]
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{folder / FILE}: damaged: {error}") from error
+        return cls(folder, jobs)
+
+    def save(self) -> None:
+        plain = [{**vars(job), "config": job.config.model_dump(mode="json")} for job in self.jobs]
+        write_atomically(self.folder / FILE, yaml.dump({"schema": 1, "jobs": plain}, Dumper=Dumper, sort_keys=False))
+
+    @property
+    def settings(self) -> settings.Sweep:
+        """Those that the sweep was started with."""
+        return self.jobs[0].config.sweep
+
+    @property
+    def swept(self) -> list[str]:
+        """The keys that the sweep is over."""
+        return list(dict.fromkeys(key for job in self.jobs for key in job.swept))
+
+    def path(self, job: Job) -> Path:
+        """The folder of a job's run."""
+        return self.folder / job.folder
+
+
+def swept_in(run: Path) -> dict[str, Any]:
+    """What the sweep that a run belongs to is over, with this run's values; nothing for a run by itself."""
+    if not (run.parent / FILE).is_file():
+        return {}
+    return next((job.swept for job in Sweep.open(run.parent).jobs if job.folder == run.name), {})
+
+
+def folder_name(overrides: Iterable[str], taken: Sequence[str]) -> str:
+    """A name that says what a job overrides: one path segment of at most 120 bytes that is not `taken`."""
+    text = ",".join(overrides)
+    name = safe_name(text, LONGEST_NAME)
+    if len(text.encode()) > LONGEST_NAME:
+        name = f"{safe_name(text, LONGEST_NAME - 9)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    numbered = (f"{safe_name(name, LONGEST_NAME - 5)}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def list_jobs(choices: dict[str, list[str]], how: settings.Sweep) -> list[list[str]]:
+    """The overrides of each job.
+
+    Args:
+        choices: for each key, an override for each value that was typed for it.
+        how: combined, paired, or with the sets of a file.
+
+    Raises:
+        ConfigError: the lists of a zipped sweep differ in length, or the file of jobs cannot be read.
+    """
+    if how.zip:
+        lengths = {key: len(each) for key, each in choices.items() if len(each) > 1}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise ConfigError(f"sweep.zip: pairs the lists value by value, but {found}")
+        longest = max(lengths.values(), default=1)
+        jobs = [list(row) for row in zip(*(c if len(c) > 1 else c * longest for c in choices.values()), strict=True)]
+    else:
+        jobs = [list(row) for row in itertools.product(*choices.values())]
+    if how.file is not None:
+        jobs = [[*job, *own] for own in read_job_file(Path(how.file)) for job in jobs]
+    return jobs
+
+
+def read_job_file(path: Path) -> list[list[str]]:
+    """The override sets of `sweep.file`: a YAML list; each set a mapping {optim.lr: 0.1}, or a list [optim.lr=0.1].
+
+    Raises:
+        ConfigError: there is no such file, or it holds something else.
+    """
+    try:
+        sets = yaml.load(path.read_text(), Loader)
+    except OSError as error:
+        raise ConfigError(f"sweep.file: {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"sweep.file: {path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(sets, list) or not sets:
+        raise ConfigError(f"sweep.file: {path} holds no list of override sets, such as: - {{optim.lr: 0.1}}")
+    jobs = []
+    for number, each in enumerate(sets, start=1):
+        if isinstance(each, dict):
+            jobs.append([f"{key}={_as_override(value)}" for key, value in each.items()])
+        elif isinstance(each, list) and all(isinstance(text, str) and "=" in text for text in each):
+            jobs.append(each)
+        else:
+            raise ConfigError(
+                f"sweep.file: {path}: job {number}: found {each!r}; allowed: {{optim.lr: 0.1}} or [optim.lr=0.1]"
+            )
+    return jobs
+
+
+def _as_override(value: Any) -> str:
+    """A YAML value in the grammar of overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_as_override, value)) + "]"
+    if isinstance(value, str) and not NUMBER_OR_NAME.fullmatch(value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)

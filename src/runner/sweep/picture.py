@@ -1,0 +1,106 @@
+"""sweep.png: the metric against what the sweep is over."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.sweep.table import Table, show
+
+SHARE = 0.1  # of the driver's time that pictures may take while jobs run
+
+
+class Picture:
+    """The picture in the sweep folder; redrawn after a job unless that would take too much of the time."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._cost, self._drawn = 0.0, -math.inf
+
+    def save(self, last: bool = False) -> None:
+        before = time.monotonic()
+        if not last and (before - self._drawn) * SHARE < self._cost:
+            return
+        draw(self.table, self.table.sweep.folder / "sweep.png")
+        self._drawn = time.monotonic()
+        self._cost = self._drawn - before
+
+
+def draw(table: Table, target: Path) -> None:
+    """One key: metric against value, with deviations over repeats. Two: a heat map. More: a panel for each key."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a quarter of a second to import
+    from matplotlib.figure import Figure
+
+    name = f"best {table.metric}"
+    groups = [group for group in table.groups() if name in group["mean"]]
+    keys = list(dict.fromkeys(key for group in table.groups() for key in group["swept"]))
+    wide = len(keys) if len(keys) > 2 else 1
+    figure = Figure(figsize=(2 + 4.5 * wide, 4.5), layout="constrained")
+    if len(keys) == 2 and len({len(choices(groups, key)) for key in keys} - {0, 1}) > 0:
+        heat_map(figure.subplots(), groups, keys[0], keys[1], name)
+    else:
+        for axes, key in zip(figure.subplots(1, wide, squeeze=False)[0], keys or ["job"], strict=False):
+            against(axes, groups, key, name)
+    counts = ", ".join(f"{n} {status}" for status, n in table.counts().items())
+    figure.suptitle(f"{table.sweep.folder.name}: {counts}", fontsize=10)
+    target_part = target.with_name(f".{target.name}.part")
+    with target_part.open("wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+    target_part.replace(target)
+
+
+def choices(groups: Sequence[dict[str, Any]], key: str) -> list[Any]:
+    """The values of a key: numbers in their order, anything else as it came."""
+    found = list({str(value): value for group in groups if (value := group["swept"].get(key)) is not None}.values())
+    return sorted(found) if all(is_number(value) for value in found) else found
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_logarithmic(values: Sequence[Any]) -> bool:
+    """Whether the values spread over so much that a straight axis would press most of them into a corner."""
+    return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= 10
+
+
+def against(axes: Any, groups: Sequence[dict[str, Any]], key: str, name: str) -> None:
+    """The metric against one key."""
+    values = choices(groups, key)
+    numeric = bool(values) and all(map(is_number, values))
+    shown = [group for group in groups if group["swept"].get(key) in values]
+    places = [group["swept"][key] if numeric else values.index(group["swept"][key]) for group in shown]
+    means = [group["mean"][name] for group in shown]
+    line = "-" if numeric and len({str(place) for place in places}) == len(places) else ""
+    points = sorted(zip(places, means, [group["std"][name] or 0.0 for group in shown], strict=True))
+    if points:
+        axes.errorbar(*zip(*points, strict=True), fmt="o" + line, capsize=3)
+    if numeric and is_logarithmic(values):
+        axes.set_xscale("log")
+    elif not numeric:
+        axes.set_xticks(range(len(values)), [show(value) for value in values], rotation=30 if len(values) > 4 else 0)
+    axes.set(xlabel=key, ylabel=name)
+    if means and max(means) > 20 * abs(min(means)) > 0 and min(means) > 0:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+
+
+def heat_map(axes: Any, groups: Sequence[dict[str, Any]], across: str, down: str, name: str) -> None:
+    """The metric as a colour, for each pair of values."""
+    columns, rows = choices(groups, across), choices(groups, down)
+    cells = [[math.nan] * len(columns) for _ in rows]
+    for group in groups:
+        if group["swept"].get(across) in columns and group["swept"].get(down) in rows:
+            cells[rows.index(group["swept"][down])][columns.index(group["swept"][across])] = group["mean"][name]
+    image = axes.imshow(cells, cmap="viridis", aspect="auto")
+    for row, values in enumerate(cells):
+        for column, value in enumerate(values):
+            if not math.isnan(value):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+                axes.text(column, row, show(value), ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(columns)), [show(value) for value in columns])
+    axes.set_yticks(range(len(rows)), [show(value) for value in rows])
+    axes.set(xlabel=across, ylabel=down)
+    axes.figure.colorbar(image, label=name)

@@ -1,0 +1,174 @@
+"""So many jobs at a time: starts them, watches them, tells how each ended. A job's death is its own."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+
+from runner.errors import ConfigError
+from runner.results import DONE, ENDED, Results, now, read_results, status_of
+from runner.run_folder import fill_run_folder, locked
+from runner.stop import Stop
+from runner.sweep import server
+from runner.sweep.jobs import Job, Sweep
+from runner.sweep.screen import Screen
+
+TICK = 0.25  # seconds between looks at the clock
+GRACE = 5.0  # seconds that a job may take to save when its time is up
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass
+class Running:
+    """A job's process.
+
+    Args:
+        slot: which of the places it takes.
+        before: seconds that the run had taken when its process was started.
+        asked: when it was asked to stop, because its time was up.
+    """
+
+    job: Job
+    process: ForkServerProcess
+    slot: int
+    before: float
+    started: float = field(default_factory=time.monotonic)
+    asked: float | None = None
+
+
+class Pool:
+    """Runs jobs of a sweep.
+
+    Args:
+        places: how many run at once.
+        gpus: one for each place, in turn; none leaves all GPUs to all.
+        stop: set by a signal: the jobs are asked to save and stop; by a second one, they are killed.
+        screen: told of everything that happens.
+        save: writes the table; called after every job.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        places: int,
+        gpus: Sequence[str],
+        stop: Stop,
+        screen: Screen,
+        save: Callable[[], None],
+    ) -> None:
+        self.sweep, self.gpus, self.stop, self.screen, self.save = sweep, gpus, stop, screen, save
+        self.free = list(range(places))
+        self.running: list[Running] = []
+        self.tries: dict[str, int] = {}
+        self.ending = False  # no more are started, and those that run were asked to stop
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Runs them all, as far as they come, unless a signal or `sweep.on_error` ends it."""
+        waiting = deque(jobs)
+        try:
+            while self.running or (waiting and not self.ending):
+                while waiting and self.free and not self.ending:
+                    self.start(waiting.popleft())
+                wait([each.process.sentinel for each in self.running], timeout=TICK)
+                for each in [each for each in self.running if not each.process.is_alive()]:
+                    if self.settle(each):
+                        waiting.appendleft(each.job)
+                self.look_at_the_clock()
+                self.heed_signals()
+                self.screen.refresh()
+        finally:
+            for each in self.running:
+                self.kill(each)
+
+    def start(self, job: Job) -> None:
+        slot, settings = self.free.pop(0), self.sweep.settings
+        gpu = self.gpus[slot % len(self.gpus)] if self.gpus and job.config.device.name in ("auto", "cuda") else None
+        self.tries[job.folder] = self.tries.get(job.folder, 0) + 1
+        folder = fill_run_folder(self.sweep.path(job))
+        before = read_results(folder).get("seconds", {}).get("total", 0.0)
+        process = server.start_job(job.config, folder, job.overrides, job.swept, gpu)
+        self.running.append(Running(job, process, slot, before))
+        self.screen.started(job, again=self.tries[job.folder] - 1, of=settings.retries)
+
+    def settle(self, each: Running) -> bool:
+        """Notes how a job ended; returns whether it is to be tried again."""
+        code = each.process.exitcode
+        each.process.close()
+        self.running.remove(each)
+        self.free.append(each.slot)
+        settings, folder = self.sweep.settings, self.sweep.path(each.job)
+        status = status_of(folder)
+        if each.asked is not None and status not in ENDED:
+            self.note(each, "Timeout", f"sweep.timeout: not done after {settings.timeout:g} seconds")
+        elif status not in (*ENDED, "interrupted"):
+            if self.ending:
+                self.note(each, None, "stopped before it could save")
+            else:
+                kind = "Killed" if code == -signal.SIGKILL else "Died"
+                self.note(each, kind, f"{server.describe_exit(code)}; see run.log")
+        self.screen.ended(each.job)
+        self.save()
+        status = status_of(folder)
+        again = status == "failed" and self.tries[each.job.folder] <= settings.retries and not self.ending
+        if status not in DONE and not again and settings.on_error == "stop" and not self.ending:
+            self.end()
+        return again
+
+    def note(self, each: Running, kind: str | None, message: str) -> None:
+        """Writes what a job could not say itself into its results.json and run.log."""
+        job, folder = each.job, self.sweep.path(each.job)
+        with suppress(OSError, ConfigError), locked(folder):  # another live run in the folder tells its own story
+            results = Results.open(folder, job.config.name, job.config.seed, job.overrides)
+            results.spent = each.before + time.monotonic() - each.started
+            error = None if kind is None else {"type": kind, "message": message}
+            results.update(status="interrupted" if kind is None else "failed", error=error, finished=now())
+            with (folder / "run.log").open("a") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} ERROR {message}\n")
+
+    def look_at_the_clock(self) -> None:
+        """Asks jobs whose time is up to save and stop; kills those that do not."""
+        limit = self.sweep.settings.timeout
+        for each in self.running:
+            if limit is None:
+                return
+            if each.asked is None and time.monotonic() - each.started > limit:
+                each.asked = time.monotonic()
+                self.signal(each, signal.SIGTERM)
+            elif each.asked is not None and time.monotonic() - each.asked > GRACE:
+                self.kill(each)
+
+    def heed_signals(self) -> None:
+        if self.stop.times > 0 and not self.ending:
+            self.end()
+        if self.stop.times > 1:
+            for each in self.running:
+                self.kill(each)
+
+    def end(self) -> None:
+        """Starts no more jobs, and asks those that run to save and stop."""
+        self.ending = True
+        self.screen.ending([each.job for each in self.running])
+        for each in self.running:
+            self.signal(each, signal.SIGINT)
+
+    def kill(self, each: Running) -> None:
+        """Kills a job with all that it started."""
+        if each.process.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(each.process.pid, signal.SIGKILL)
+        self.signal(each, signal.SIGKILL)
+
+    def signal(self, each: Running, number: signal.Signals) -> None:
+        if each.process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(each.process.pid, number)

@@ -1,0 +1,72 @@
+"""What runs in a job's process."""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runner.check import check, load_plugins
+from runner.errors import ConfigError
+from runner.log import console
+from runner.results import FILE
+from runner.run import run
+from runner.settings import parse
+
+
+def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
+    """Sends the problems of the configs that have some, by their numbers, and the names of the GPUs."""
+    die_with_the_driver()
+    problems: dict[int, Sequence[str]] = {}
+    for number, each in values.items():
+        try:
+            check(parse(each))
+        except ConfigError as error:
+            problems[number] = error.problems
+    send.send((problems, gpus() if any(each["device"]["name"] in ("auto", "cuda") for each in values.values()) else []))
+
+
+def gpus() -> list[str]:
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+
+
+def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict[str, Any], gpu: str | None) -> None:
+    """Trains a run, or continues it where its folder holds one; ends the process with the run's exit code."""
+    die_with_the_driver()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out, a job goes before the driver
+    log = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    console.quiet = True  # its lines are in run.log already
+    faulthandler.enable()
+    config = parse(values)
+    load_plugins(config.plugins)
+    resume = (folder / FILE).exists()
+    sys.exit(run(config, folder, [] if resume else overrides, resume=resume, swept=swept))
+
+
+def die_with_the_driver() -> None:
+    """Makes this process, and all that it starts, end at once when the driver is gone, however that died."""
+    os.setsid()
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+
+    def watch() -> None:
+        wait([driver.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
