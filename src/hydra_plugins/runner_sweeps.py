@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -25,16 +26,14 @@ class LocalLauncher(Launcher):
         self.sweep: Sweep | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs of a batch; what a completed one returns is its best metric."""
+        """Runs the jobs of a batch; what each returns is its best metric."""
         self.sweep, jobs, machine = driver.plan(self.composer, job_overrides, self.sweep, here=True)
         point_to(self.config, self.sweep)
         driver.run(self.sweep, jobs, machine)
         returns = []
         for job in jobs:
-            best = driver.best_of(self.sweep, job)
-            done = JobReturn(overrides=job.overrides, task_name=job.folder)
-            done.status = JobStatus.FAILED if best is None else JobStatus.COMPLETED
-            done.return_value = RuntimeError(f"{job.folder} failed") if best is None else best
+            done = JobReturn(overrides=job.overrides, task_name=job.folder, status=JobStatus.COMPLETED)
+            done.return_value = driver.best_of(self.sweep, job)
             returns.append(done)
         return returns
 
@@ -42,20 +41,27 @@ class LocalLauncher(Launcher):
 class RunnerSweeper(BasicSweeper):
     """Every combination of the listed values; or pairs of them (`sweep.zip`), or the sets in a file (`sweep.file`)."""
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.task_function = task_function
+
     def sweep(self, arguments: list[str]) -> Any:
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
-        launcher, composer = self.launcher, Composer(self.hydra_context.config_loader, self.config)
+        composer = Composer(self.hydra_context.config_loader, self.config)
         choices = composer.choices([*self._parse_config(), *arguments])
         first = composer.compose([each[0] for each in choices.values()])
         jobs = list_jobs(choices, first.sweep)
-        if isinstance(launcher, LocalLauncher):
-            return launcher.launch(jobs, initial_job_idx=0)
+        if isinstance(self.launcher, LocalLauncher):
+            return self.launcher.launch(jobs, initial_job_idx=0)
 
         # Any other launcher starts processes elsewhere, which find their job in the shared folder by its number.
         sweep, _, _ = driver.plan(composer, jobs, None, here=False)
         point_to(self.config, sweep)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
+        )  # anew, now that its own files have a place
         return driver.run_elsewhere(sweep, lambda: launcher.launch(jobs, initial_job_idx=0))
 
 

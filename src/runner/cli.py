@@ -65,9 +65,9 @@ def train(arguments: list[str]) -> int:
 
         raise ConfigError(*(find_problems(*hydra_overrides(arguments), check) or refused[0].problems))
     if "runner.sweep.driver" in sys.modules:
-        from runner.sweep.driver import exit_code
+        from runner.sweep.driver import finish
 
-        exit_codes.append(exit_code())
+        exit_codes.append(finish())
     return max(exit_codes, default=0)
 
 

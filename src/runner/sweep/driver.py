@@ -1,5 +1,6 @@
 """The steps of a sweep: compose and check every job, freeze them, run them, tell what came."""
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -12,7 +13,7 @@ from runner.config import Composer
 from runner.errors import ConfigError
 from runner.log import console
 from runner.results import DONE, ENDED, read_results, status_of
-from runner.run_folder import fill_run_folder, locked, make_folder, safe_name
+from runner.run_folder import locked, make_folder, safe_name
 from runner.settings import Config, flatten
 from runner.stop import Stop
 from runner.sweep import server
@@ -22,7 +23,7 @@ from runner.sweep.pool import Pool, cores
 from runner.sweep.screen import Screen, show_end, show_plan
 from runner.sweep.table import Table
 
-started: list[Sweep] = []  # those of this process: its exit code tells of them
+started: list[tuple[Sweep, float]] = []  # those of this process, and when
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def plan(
         raise SystemExit(0)
     if sweep is None:
         sweep = Sweep(make_sweep_folder(composer.folder, list(configs.values())), jobs)
-        started.append(sweep)
+        started.append((sweep, time.monotonic()))
     else:
         sweep.jobs += jobs
     sweep.save()
@@ -150,72 +151,77 @@ def make_sweep_folder(chosen: Path | None, configs: Sequence[Config]) -> Path:
 
 
 def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:
-    """Runs jobs of a sweep on this machine, and shows what came.
+    """Runs jobs of a sweep on this machine.
 
     Raises:
         SystemExit: a signal ended it, after the jobs had saved; or a job failed and sweep.on_error is stop.
     """
-    begun, table = time.monotonic(), Table(sweep)
-    picture = Picture(table)
+    show_plan(sweep, len(jobs), str(machine))
+    with locked(sweep.folder), Stop() as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
+        stop.can_wait = True
+        pool = Pool(sweep, machine.places, machine.gpus, stop, screen, files.save)
+        pool.run(jobs)
+    if pool.ending:
+        finish()
+        raise SystemExit(stop.exit_code if stop.requested else 1)
 
-    def save(last: bool = False) -> None:
+
+class Files:
+    """The table and the picture in the sweep folder, while entered and at last. A full disk costs them alone."""
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.picture = table, Picture(table)
+
+    def save(self, last: bool = False) -> None:
         try:
-            table.save()
-            picture.save(last)
+            self.table.save()
+            self.picture.save(last)
         except OSError as error:
             console.print(f"warning: the table cannot be written: {error}; the sweep goes on", style="yellow")
 
-    show_plan(sweep, str(machine))
-    with locked(sweep.folder), Stop() as stop, Screen(table) as screen:
-        stop.can_wait = True
-        save()
-        pool = Pool(sweep, machine.places, machine.gpus, stop, screen, save)
-        pool.run(jobs)
-        save(last=True)
-    show_end(table, time.monotonic() - begun)
-    if stop.requested:
-        raise SystemExit(stop.exit_code)
-    if pool.ending:
-        raise SystemExit(1)
+    def __enter__(self) -> "Files":
+        self.save()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.save(last=True)
 
 
 def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
-    """Has another launcher run the jobs, each of which finds itself in sweep.yaml; shows what came."""
-    begun, table, done = time.monotonic(), Table(sweep), None
-    show_plan(sweep, "by another launcher")
-    try:
-        done = launch()
-    except Exception as error:  # a job that died, as that launcher tells it
-        console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
-    table.save()
-    Picture(table).save(last=True)
-    show_end(table, time.monotonic() - begun)
-    return done
+    """Has another launcher run the jobs, each of which finds itself in sweep.yaml."""
+    show_plan(sweep, len(sweep.jobs), "by another launcher")
+    with Files(Table(sweep)):
+        try:
+            return launch()
+        except Exception as error:  # as that launcher tells it
+            console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
+            return None
 
 
-def run_one(folder: Path, number: int) -> float | None:
-    """Runs a job of a sweep in this process, as another launcher asks; returns its best metric, if it has one."""
-    from runner.check import load_plugins
-    from runner.results import FILE
-    from runner.run import run as train
+def finish() -> int:
+    """Shows what came of this process's sweeps; returns the exit code: 0 when every job is done, else 1."""
+    for sweep, begun in started:
+        show_end(Table(sweep), time.monotonic() - begun)
+    return int(any(status_of(sweep.path(job)) not in DONE for sweep, _ in started for job in sweep.jobs))
 
+
+def run_one(folder: Path, number: int) -> float:
+    """Runs one job of a sweep, as another launcher asks in a process of its own; returns the job's best metric."""
+    server.start()
     sweep = Sweep.open(folder)
-    job = sweep.jobs[number]
-    path = fill_run_folder(sweep.path(job))
-    load_plugins(job.config.plugins)
-    resume = (path / FILE).exists()
-    train(job.config, path, [] if resume else job.overrides, resume=resume, swept=job.swept)
-    table = Table(sweep)
-    table.save()
+    job, table = sweep.jobs[number], Table(sweep)
+    with Stop() as stop, Screen(table) as screen:
+        stop.can_wait = True
+        Pool(sweep, 1, [], stop, screen, table.save).run([job])
     return best_of(sweep, job)
 
 
-def best_of(sweep: Sweep, job: Job) -> float | None:
-    """The best metric of a job that is done; None of any other."""
+def best_of(sweep: Sweep, job: Job) -> float:
+    """The best metric of a job; of one that is not done the worst there is, so that a search stays away from it."""
     results = read_results(sweep.path(job))
-    if results.get("status") not in DONE or not results.get("best"):
-        return None
-    return float(results["best"]["value"])
+    if results.get("status") in DONE and results.get("best"):
+        return float(results["best"]["value"])
+    return math.inf if job.config.trainer.checkpoint.mode == "min" else -math.inf
 
 
 def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
@@ -229,17 +235,16 @@ def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
     """
     server.start()
     sweep = Sweep.open(folder)
-    started.append(sweep)
+    started.append((sweep, time.monotonic()))
     left = [job for job in sweep.jobs if is_left(sweep.path(job), retry_failed)]
     if not left:
         console.print(f"nothing is left to do: {folder}")
-        show_end(Table(sweep), 0.0)
-        return exit_code()
+        return finish()
     problems, gpus = server.check(dict(enumerate(job.config for job in left)))
     if problems:
         raise ConfigError(*told(problems, [job.folder for job in left]))
     run(sweep, left, Machine.share(jobs or sweep.settings.jobs, gpus, len(left)))
-    return exit_code()
+    return finish()
 
 
 def is_left(folder: Path, retry_failed: bool) -> bool:
@@ -248,8 +253,3 @@ def is_left(folder: Path, retry_failed: bool) -> bool:
     killed = (results.get("error") or {}).get("type") == "Killed"
     failed = results.get("status") in ("failed", "diverged")
     return results.get("status") not in ENDED or (failed and (killed or retry_failed))
-
-
-def exit_code() -> int:
-    """0 when every job of this process's sweeps is done, else 1."""
-    return int(any(status_of(sweep.path(job)) not in DONE for sweep in started for job in sweep.jobs))

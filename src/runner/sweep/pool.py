@@ -125,7 +125,7 @@ class Pool:
         return again
 
     def note(self, each: Running, kind: str | None, message: str) -> None:
-        """Writes what a job could not say itself into its results.json and run.log."""
+        """Writes what a job could not say itself into its results.json and run.log; `kind` of an error, if it was."""
         job, folder = each.job, self.sweep.path(each.job)
         with suppress(OSError, ConfigError), locked(folder):  # another live run in the folder tells its own story
             results = Results.open(folder, job.config.name, job.config.seed, job.overrides)

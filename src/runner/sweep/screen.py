@@ -94,11 +94,12 @@ class Screen:
         ]
 
 
-def show_plan(sweep: Sweep, where: str) -> None:
-    """What is about to run."""
-    console.print(f"folder   {sweep.folder}")
+def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
+    """What is about to run: so many of the sweep's jobs."""
+    if sweep.jobs[-1].folder == sweep.jobs[jobs - 1].folder:  # the first of them, or all: not what a search adds
+        console.print(f"folder   {sweep.folder}")
     over = f" over {', '.join(sweep.swept)}" if sweep.swept else ""
-    console.print(f"sweep    {len(sweep.jobs)} jobs{over}, {where}")
+    console.print(f"sweep    {jobs} jobs{over}, {where}")
 
 
 def show_end(table: Table, seconds: float) -> None:
