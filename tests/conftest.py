@@ -1,5 +1,6 @@
 """What all tests share: running the program, and refusing silent skips in CI."""
 
+import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -69,3 +70,27 @@ def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
         return folder
 
     return go
+
+
+@pytest.fixture
+def sweep(workdir: Path) -> Callable[..., Path]:
+    """Runs a sweep of tiny jobs in this process; returns its folder. `code` is the exit code to expect."""
+
+    def go(*arguments: str, code: int = 0) -> Path:
+        before = set(workdir.glob("outputs/*/*"))
+        base = [text for text in TINY if not (text.startswith("model") and "model=deadly" in arguments)]
+        assert cli.main(["-m", *base, *arguments]) == code
+        (folder,) = set(workdir.glob("outputs/*/*")) - before
+        return folder
+
+    return go
+
+
+@pytest.fixture
+def deadly(workdir: Path) -> list[str]:
+    """The arguments that choose the model that dies."""
+    shutil.copy(Path(__file__).parent / "sweep" / "deadly.py", workdir)
+    group = workdir / "conf" / "model"
+    group.mkdir(parents=True)
+    (group / "deadly.yaml").write_text(f"name: deadly\ndeath: none\nmarker: {workdir / 'marker'}\n")
+    return ["--config-dir", "conf", "plugins=[deadly]", "model=deadly", "trainer.batch_size=64"]

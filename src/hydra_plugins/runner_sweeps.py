@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from runner.config import Composer
+from runner.errors import ConfigError
 from runner.sweep import driver
 from runner.sweep.jobs import Sweep, list_jobs
 
@@ -51,8 +52,11 @@ class RunnerSweeper(BasicSweeper):
         assert self.launcher is not None
         composer = Composer(self.hydra_context.config_loader, self.config)
         choices = composer.choices([*self._parse_config(), *arguments])
-        first = composer.compose([each[0] for each in choices.values()])
-        jobs = list_jobs(choices, first.sweep)
+        try:
+            how = composer.compose([each[0] for each in choices.values()]).sweep
+        except ConfigError:
+            how = None  # the plan tells what is wrong, of every job
+        jobs = list_jobs(choices, how)
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.launch(jobs, initial_job_idx=0)
 

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
@@ -49,7 +50,7 @@ def train(arguments: list[str]) -> int:
 
             return run_one(sweep, hydra_config.job.num)
         try:
-            exit_codes.append(train_config(cfg, list(hydra_config.overrides.task)))
+            exit_codes.append(train_config(cfg, OmegaConf.to_container(hydra_config.overrides.task)))
         except ConfigError as error:
             refused.append(error)
         return None
@@ -71,7 +72,7 @@ def train(arguments: list[str]) -> int:
     return max(exit_codes, default=0)
 
 
-def train_config(cfg: DictConfig, overrides: list[str]) -> int:
+def train_config(cfg: DictConfig, overrides: Any) -> int:
     """One run: check, folder, training, results."""
     config = typed(cfg)
 

@@ -56,7 +56,8 @@ class Composer:
     @cached_property
     def constant(self) -> set[str]:
         """The keys that were typed with one value."""
-        parsed = OverridesParser.create().parse_overrides(list(self.master.hydra.overrides.task))
+        typed_in: Any = OmegaConf.to_container(self.master.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(typed_in)
         lists = {override.get_key_element() for override in parsed if override.is_sweep_override()}
         return {override.get_key_element() for override in parsed} - lists
 

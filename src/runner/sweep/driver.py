@@ -23,7 +23,7 @@ from runner.sweep.pool import Pool, cores
 from runner.sweep.screen import Screen, show_end, show_plan
 from runner.sweep.table import Table
 
-started: list[tuple[Sweep, float]] = []  # those of this process, and when
+current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def plan(
         raise SystemExit(0)
     if sweep is None:
         sweep = Sweep(make_sweep_folder(composer.folder, list(configs.values())), jobs)
-        started.append((sweep, time.monotonic()))
+        current[:] = [(sweep, time.monotonic())]
     else:
         sweep.jobs += jobs
     sweep.save()
@@ -199,10 +199,12 @@ def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
 
 
 def finish() -> int:
-    """Shows what came of this process's sweeps; returns the exit code: 0 when every job is done, else 1."""
-    for sweep, begun in started:
-        show_end(Table(sweep), time.monotonic() - begun)
-    return int(any(status_of(sweep.path(job)) not in DONE for sweep, _ in started for job in sweep.jobs))
+    """Shows what came of this process's sweep; returns the exit code: 0 when every job is done, else 1."""
+    if not current:
+        return 0
+    sweep, begun = current.pop()
+    show_end(Table(sweep), time.monotonic() - begun)
+    return int(any(status_of(sweep.path(job)) not in DONE for job in sweep.jobs))
 
 
 def run_one(folder: Path, number: int) -> float:
@@ -235,7 +237,7 @@ def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
     """
     server.start()
     sweep = Sweep.open(folder)
-    started.append((sweep, time.monotonic()))
+    current[:] = [(sweep, time.monotonic())]
     left = [job for job in sweep.jobs if is_left(sweep.path(job), retry_failed)]
     if not left:
         console.print(f"nothing is left to do: {folder}")

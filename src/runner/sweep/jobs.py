@@ -109,17 +109,17 @@ def folder_name(overrides: Iterable[str], taken: Sequence[str]) -> str:
     return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
-def list_jobs(choices: dict[str, list[str]], how: settings.Sweep) -> list[list[str]]:
+def list_jobs(choices: dict[str, list[str]], how: settings.Sweep | None = None) -> list[list[str]]:
     """The overrides of each job.
 
     Args:
         choices: for each key, an override for each value that was typed for it.
-        how: combined, paired, or with the sets of a file.
+        how: paired, or with the sets of a file; None combines them.
 
     Raises:
         ConfigError: the lists of a zipped sweep differ in length, or the file of jobs cannot be read.
     """
-    if how.zip:
+    if how is not None and how.zip:
         lengths = {key: len(each) for key, each in choices.items() if len(each) > 1}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{key} has {length}" for key, length in lengths.items())
@@ -128,7 +128,7 @@ def list_jobs(choices: dict[str, list[str]], how: settings.Sweep) -> list[list[s
         jobs = [list(row) for row in zip(*(c if len(c) > 1 else c * longest for c in choices.values()), strict=True)]
     else:
         jobs = [list(row) for row in itertools.product(*choices.values())]
-    if how.file is not None:
+    if how is not None and how.file is not None:
         jobs = [[*job, *own] for own in read_job_file(Path(how.file)) for job in jobs]
     return jobs
 

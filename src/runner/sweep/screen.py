@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.live import Live
 from rich.table import Table as RichTable
 
@@ -63,7 +64,8 @@ class Screen:
 
     def ending(self, running: Sequence[Job]) -> None:
         if running:
-            console.print(f"stopping {len(running)} running jobs, which save; once more kills them", style="yellow")
+            names = ", ".join(job.folder for job in running)
+            console.print(f"stopping {names}: they save first; a second signal kills them", style="yellow")
 
     def refresh(self) -> None:
         if self.live is not None:
@@ -73,9 +75,8 @@ class Screen:
         """The jobs in hand."""
         done = sum(self.table.status(job) not in ("waiting", "running") for job in self.sweep.jobs)
         waiting = self.total - done - len(self.running)
-        picture = RichTable(
-            title=f"{done} of {self.total} ended, {len(self.running)} running, {waiting} waiting", title_justify="left"
-        )
+        title = f"{done} of {self.total} ended, {len(self.running)} running, {waiting} waiting"
+        picture = RichTable(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
         for column in ("job", "epoch", "train loss", self.table.metric, "seconds"):
             picture.add_column(column, overflow="ellipsis", no_wrap=True)
         for job, since in self.running.values():

@@ -1,0 +1,189 @@
+"""Sweeps whose driver, jobs or machine die."""
+
+import csv
+import json
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TINY
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
+
+pytestmark = pytest.mark.slow
+SWEEP = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3", "optim.lr=0.3,0.1,0.03", "seed=0,1"]
+TIMINGS = ("seconds", "started", "finished", "samples_per_second", "resumed", "command")
+
+
+def table(folder: Path) -> Any:
+    """sweep.json without what depends on the clock."""
+    return without_timings(json.loads((folder / "sweep.json").read_text()))
+
+
+def without_timings(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: without_timings(value) for key, value in values.items() if key not in TIMINGS}
+    return [without_timings(value) for value in values] if isinstance(values, list) else values
+
+
+def only_sweep(workdir: Path) -> Path:
+    (folder,) = workdir.glob("outputs/*/*")
+    return folder
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Live processes that were started in a folder."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if (each / "cwd").readlink() == folder and "Z" not in (each / "stat").read_text().rsplit(")")[1][:3]:
+                found.append(int(each.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    finish(start(*SWEEP, cwd=workdir))
+    return only_sweep(workdir)
+
+
+def test_a_sweep_whose_driver_is_killed_anywhere_ends_in_the_same_table(undisturbed: Path, tmp_path: Path) -> None:
+    draw = random.Random(5)
+    whole = results_time(undisturbed)
+    kills = 0
+    for number in range(20):
+        workdir = tmp_path / str(number)
+        workdir.mkdir()
+        driver = start(*SWEEP, cwd=workdir)
+        if draw.random() < 0.9:
+            wait_until(partial(has_begun, workdir))
+        time.sleep(draw.uniform(0, whole))
+        driver.kill()
+        driver.communicate()
+        kills += driver.returncode == -signal.SIGKILL
+        wait_until(partial(is_left, workdir))  # a driver that dies takes its jobs with it
+        if not list(workdir.glob("outputs/*/*/sweep.yaml")):
+            continue  # it had not begun
+        folder = only_sweep(workdir)
+        finish(start("resume", str(folder), cwd=workdir))
+        assert table(folder) == table(undisturbed)
+        for job in [path for path in undisturbed.iterdir() if path.is_dir()]:
+            assert metrics_table(folder / job.name) == metrics_table(job)
+            assert equal(checkpoint(folder / job.name), checkpoint(job))
+            assert scalars(folder / job.name) == scalars(job)
+    assert kills >= 10
+
+
+def has_begun(workdir: Path) -> bool:
+    return any(workdir.glob("outputs/*/*/*/results.json"))
+
+
+def is_left(workdir: Path) -> bool:
+    return processes_in(workdir) == []
+
+
+def results_time(folder: Path) -> float:
+    """Seconds from the first job's start to the last one's end, about."""
+    seconds: list[float] = [results(path)["seconds"]["total"] for path in folder.iterdir() if path.is_dir()]
+    return sum(seconds) / 2
+
+
+def test_a_driver_that_dies_takes_its_jobs_and_their_workers_with_it(tmp_path: Path) -> None:
+    streamed = ["dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=5000"]
+    driver = start("-m", *TINY, *streamed, "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
+    assert len(processes_in(tmp_path)) > 4
+    driver.kill()
+    driver.communicate()
+    wait_until(partial(is_left, tmp_path))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_has_the_jobs_save_and_the_sweep_continued(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    arguments = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=40", "seed=0,1,2"]
+    driver = start(*arguments, cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
+    driver.send_signal(number)
+    output = finish(driver, code=code)
+    folder = only_sweep(tmp_path)
+    found = {path.name: results(path)["status"] for path in folder.iterdir() if path.is_dir()}
+    assert found == {"seed=0": "interrupted", "seed=1": "interrupted"}
+    assert "left     3 jobs: seed=0, seed=1, seed=2" in output
+    assert f"go on    python -m runner resume {folder}" in output
+    finish(start("resume", str(folder), cwd=tmp_path))
+    assert [job["status"] for job in table(folder)["jobs"]] == ["completed"] * 3
+    assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path, deadly: list[str]) -> None:
+    driver = start("-m", *deadly, "model.death=hang", "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
+    time.sleep(1)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    driver.send_signal(signal.SIGINT)
+    finish(driver, code=130)
+    folder = only_sweep(tmp_path)
+    assert {results(path)["status"] for path in folder.iterdir() if path.is_dir()} == {"interrupted"}
+
+
+def test_a_job_that_is_killed_is_told_and_continued(tmp_path: Path) -> None:
+    driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=300", "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/seed=0/checkpoints/last.pt"))))
+    folder = only_sweep(tmp_path)
+    os.kill(json.loads((folder / "seed=0" / ".lock").read_text())["pid"], signal.SIGKILL)
+    output = finish(driver, code=1)
+    assert "seed=0: Killed: killed by SIGKILL" in output
+    assert results(folder / "seed=1")["status"] == "completed"
+    step = results(folder / "seed=0")["step"]
+    assert step > 0
+    finish(start("resume", str(folder), cwd=tmp_path))
+    assert results(folder / "seed=0")["status"] == "completed"
+
+
+def test_sweeps_at_the_same_time_do_not_disturb_each_other(undisturbed: Path, tmp_path: Path) -> None:
+    for driver in [start(*SWEEP, cwd=tmp_path) for _ in range(3)]:
+        finish(driver)
+    folders = list(tmp_path.glob("outputs/*/*"))
+    assert len(folders) == 3
+    for folder in folders:
+        assert table(folder) == table(undisturbed)
+
+
+def test_a_hundred_jobs_leave_the_driver_as_small_as_it_was(tmp_path: Path) -> None:
+    arguments = ["-m", *TINY, "trainer.epochs=1", "seed=range(100)"]
+    driver = start(*arguments, cwd=tmp_path)
+    sizes: dict[int, int] = {}
+    while driver.poll() is None:
+        ended = len([path for path in tmp_path.glob("outputs/*/*/*/results.json") if '"completed"' in path.read_text()])
+        for line in Path(f"/proc/{driver.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                sizes[ended] = int(line.split()[1])
+        time.sleep(0.2)
+    finish(driver)
+    after_ten = max(size for ended, size in sizes.items() if 10 <= ended <= 20)
+    assert max(sizes.values()) < after_ten + 20_000  # kB
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", "ray", "basic"])
+def test_other_launchers_run_the_same_jobs(tmp_path: Path, deadly: list[str], launcher: str) -> None:
+    arguments = ["-m", *deadly, "trainer.epochs=2", f"hydra/launcher={launcher}", "model.death=none,kill,raise,once"]
+    output = finish(start(*arguments, cwd=tmp_path), code=1)
+    folder = only_sweep(tmp_path)
+    with (folder / "sweep.csv").open(newline="") as file:
+        rows = {row["model.death"]: (row["status"], row["error"]) for row in csv.DictReader(file)}
+    assert rows["none"] == ("completed", "")
+    assert rows["kill"][1].startswith("Killed: killed by SIGKILL")
+    assert rows["raise"] == ("failed", "ValueError: on purpose")
+    assert "1 completed, 3 failed" in output
+    assert (folder / "sweep.png").exists()
+    finish(start("resume", str(folder), "--retry-failed", cwd=tmp_path), code=1)
+    assert results(folder / "model.death=once")["status"] == "completed"

@@ -1,0 +1,259 @@
+import csv
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import TINY
+from helpers import finish, metrics_table, results, start
+from runner import cli
+from runner.sweep.jobs import Sweep
+from runner.sweep.pool import cores
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """The status of each job, as the table has it."""
+    with (folder / "sweep.csv").open(newline="") as file:
+        return {row["job"]: row["status"] for row in csv.DictReader(file)}
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_sweep_ends_in_a_table(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = sweep("optim.lr=0.1,0.01")
+    assert folder.name.endswith("_sweep_mlp_digits")
+    assert statuses(folder) == {"optim.lr=0.1": "completed", "optim.lr=0.01": "completed"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        *("sweep.yaml", "sweep.csv", "sweep.json", "sweep.md", "sweep.png")
+    }
+    text = said(capsys)
+    best = json.loads((folder / "sweep.json").read_text())["best"]
+    assert best["job"] == "optim.lr=0.1"
+    assert f"repeat   {best['command']}" in text
+    assert "2 completed in" in text
+
+
+def test_the_command_of_the_best_job_repeats_it(sweep: Callable[..., Path], workdir: Path) -> None:
+    folder = sweep("optim.lr=0.1,0.01")
+    command = shlex.split(json.loads((folder / "sweep.json").read_text())["best"]["command"])
+    assert command[:3] == ["python", "-m", "runner"]
+    assert cli.main([*command[3:], "name=again"]) == 0
+    (again,) = workdir.glob("outputs/*/*_again")
+    assert metrics_table(again) == metrics_table(folder / "optim.lr=0.1")
+
+
+def test_a_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path]) -> None:
+    folder = sweep("optim.lr=0.1,0.01", "sweep.jobs=1")
+    assert {job.config.device.threads for job in Sweep.open(folder).jobs} == {cores()}
+    assert f"device.threads={cores()}" in Sweep.open(folder).jobs[0].command
+
+
+def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> None:
+    folder = sweep("seed=range(2)", "trainer.max_steps=1")
+    assert set(statuses(folder)) == {"seed=0", "seed=1"}
+    assert json.loads((folder / "sweep.json").read_text())["swept"] == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        (
+            ["optim.lr=0.1,-1,-2"],
+            ["found -1: Invalid learning rate: -1  [in 1 of 3 jobs: optim.lr=-1]", "[in 1 of 3 jobs: optim.lr=-2]"],
+        ),
+        (["optim.lr=0.1,abc", "model.kernel_size=99"], ["optim.lr: found 'abc'", "kernel_size"]),
+        (["trainer.epochs=1,0.5", "seed=1,-1"], ["found 0.5", "seed: found -1"]),
+        (
+            ["model=mlp,lenett", "optim.lr=0.1,-1"],
+            ["Did you mean lenet?  [in 2 of 4 jobs", "found -1: Invalid learning rate"],
+        ),
+        (["optim.lrr=0.1,0.2"], ["optim.lrr: no such key"]),
+        (["optim.lr=interval(0,1)"], ["lists no values; to search in it: hydra/sweeper=optuna"]),
+        (["sweep.zip=true", "optim.lr=0.1,0.2", "seed=1,2,3"], ["sweep.zip: pairs"]),
+        (["sweep.file=none.yaml"], ["sweep.file: none.yaml cannot be read"]),
+        (["loss=mse,nosuch,cross_entropy"], ["loss: found 'nosuch'"]),
+        (["optim.lr=0.1,0.2", "dataset=digits,parabola"], ["cross_entropy compares classes", "in 2 of 4 jobs"]),
+        (["sweep.jobs=0"], ["sweep.jobs: found 0"]),
+    ],
+)
+def test_one_bad_job_starts_none(
+    workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problems: list[str]
+) -> None:
+    assert cli.main(["-m", *arguments]) == 2
+    error = said(capsys)
+    for problem in problems:
+        assert problem in error
+    assert list(workdir.iterdir()) == []
+
+
+def test_a_dry_run_lists_the_jobs(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("-m", *TINY, "optim.lr=0.1,0.01", "seed=1,2", "dry_run=true") == 0
+    text = said(capsys)
+    assert text.count("optim.lr=0.1 ") == text.count("optim.lr=0.01 ") == 2
+    assert "4 jobs, all checked; nothing was created" in text
+    assert list(workdir.iterdir()) == []
+
+
+def main(*arguments: str) -> Any:
+    """The exit code of a command that leaves by SystemExit."""
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(list(arguments))
+    return leaving.value.code
+
+
+def test_a_chosen_folder_is_taken(workdir: Path) -> None:
+    assert cli.main(["-m", *TINY, "hydra.sweep.dir=mine", "seed=0,1"]) == 0
+    assert (workdir / "mine" / "sweep.md").exists()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", ".."])
+def test_a_sweep_stays_under_its_root(workdir: Path, name: str) -> None:
+    assert cli.main(["-m", *TINY, f"name={name}", "hydra.sweep.subdir=../../evil", "trainer.max_steps=1"]) == 0
+    assert {path.name for path in workdir.iterdir()} == {"outputs"}
+    assert len(list(workdir.glob("outputs/*/*_sweep_*/sweep.md"))) == 1
+
+
+def test_zipped_and_listed_jobs(sweep: Callable[..., Path], workdir: Path) -> None:
+    zipped = sweep("optim.lr=0.1,0.2", "seed=1,2", "sweep.zip=true", "trainer.max_steps=1")
+    assert set(statuses(zipped)) == {"optim.lr=0.1,seed=1", "optim.lr=0.2,seed=2"}
+    (workdir / "jobs.yaml").write_text("- {optim: adam, optim.lr: 1e-3}\n- [trainer.max_steps=2]\n")
+    listed = sweep("sweep.file=jobs.yaml", "trainer.max_steps=1")
+    assert set(statuses(listed)) == {"optim=adam,optim.lr=1e-3", "trainer.max_steps=2"}
+    assert results(listed / "trainer.max_steps=2")["step"] == 2
+    assert results(listed / "optim=adam,optim.lr=1e-3")["step"] == 1
+
+
+def test_hparams_show_what_is_swept_and_no_extra_run(sweep: Callable[..., Path]) -> None:
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    folder = sweep("optim.lr=0.1,0.01")
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    assert set(multiplexer.Runs()) == {"optim.lr=0.1/tensorboard", "optim.lr=0.01/tensorboard"}
+    for run in multiplexer.Runs():
+        content = multiplexer.SummaryMetadata(run, "_hparams_/session_start_info").plugin_data.content
+        hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert {key: value.number_value for key, value in hparams.items()} == {
+            "optim.lr": float(run.split("/")[0].split("=")[1])
+        }
+
+
+def test_a_completed_sweep_has_nothing_to_resume(
+    sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep("optim.lr=0.1,0.01")
+    before = digests(folder)
+    assert cli.main(["resume", str(folder)]) == 0
+    assert "nothing is left to do" in said(capsys)
+    assert digests(folder) == before
+
+
+def test_resuming_leaves_the_completed_as_they_are(sweep: Callable[..., Path], deadly: list[str]) -> None:
+    folder = sweep(*deadly, "model.death=none,once,kill", code=1)
+    assert statuses(folder) == {
+        "model.death=none": "completed",
+        "model.death=once": "failed",
+        "model.death=kill": "failed",
+    }
+    completed = digests(folder / "model.death=none")
+    failed = digests(folder / "model.death=once")
+    killed = results(folder / "model.death=kill")["started"]
+
+    assert cli.main(["resume", str(folder)]) == 1  # who was killed goes on; who failed does not
+    assert digests(folder / "model.death=once") == failed
+    assert results(folder / "model.death=kill")["resumed"] == 1
+    assert results(folder / "model.death=kill")["started"] == killed
+
+    assert cli.main(["resume", str(folder), "--retry-failed", "sweep.jobs=1"]) == 1
+    assert statuses(folder)["model.death=once"] == "completed"
+    assert digests(folder / "model.death=none") == completed
+
+
+@pytest.mark.parametrize("override", ["optim.lr=3", "sweep.jobs=0", "sweep.jobs=x", "trainer.epochs=9"])
+def test_a_sweep_is_resumed_as_it_was_frozen(
+    sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    folder = sweep("trainer.max_steps=1")
+    before = digests(folder)
+    assert cli.main(["resume", str(folder), override]) == 2
+    assert f"{override}: a sweep is resumed as it was frozen" in said(capsys)
+    assert digests(folder) == before
+
+
+def test_a_run_by_itself_has_no_failed_jobs(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["resume", str(runner()), "--retry-failed"]) == 2
+    assert "is no sweep folder" in said(capsys)
+
+
+def test_a_sweep_in_use_is_left_alone(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
+    folder = sweep(*deadly, "model.death=kill", code=1)
+    code = f"import pathlib, runner.run_folder as f, time\nwith f.locked(pathlib.Path({str(folder)!r})):\n"
+    code += "    print('held', flush=True)\n    time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        before = digests(folder)
+        assert cli.main(["resume", str(folder)]) == 2
+        assert digests(folder) == before
+        holder.kill()
+
+
+@pytest.mark.slow
+def test_a_search_runs_over_the_launcher(workdir: Path) -> None:
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
+    finish(start("-m", *TINY, *search, "optim.lr=tag(log,interval(0.001,1))", cwd=workdir))
+    (folder,) = workdir.glob("outputs/*/*")
+    jobs = Sweep.open(folder).jobs
+    assert len(jobs) == 4
+    assert all(job.folder.startswith("optim.lr=0.") for job in jobs)
+    found = (folder / "optimization_results.yaml").read_text()
+    best = json.loads((folder / "sweep.json").read_text())["best"]
+    assert f"best_value: {best['best val/loss']}" in found
+
+
+@pytest.mark.slow
+def test_a_search_survives_its_failed_trials(workdir: Path, deadly: list[str]) -> None:
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra/sweeper/sampler=grid"]
+    finish(start("-m", *deadly, *search, "model.death=choice(raise,none)", "trainer.epochs=2", cwd=workdir), code=1)
+    (folder,) = workdir.glob("outputs/*/*")
+    assert sorted(statuses(folder).values()) == ["completed", "failed"]
+    assert "model.death: none" in (folder / "optimization_results.yaml").read_text()
+
+
+def test_jobs_that_fall_behind_are_stopped(sweep: Callable[..., Path]) -> None:
+    folder = sweep(
+        *("optim.lr=0.1,1e-9", "trainer.epochs=4", "trainer.batch_size=64", "sweep.jobs=1"),
+        *("sweep.asha.min_epochs=2", "sweep.asha.reduction=2"),
+    )
+    assert statuses(folder) == {"optim.lr=0.1": "completed", "optim.lr=1e-09": "stopped early"}
+    stopped = results(folder / "optim.lr=1e-09")
+    assert (stopped["epoch"], stopped["error"]) == (2, None)
+    assert stopped["test"]["accuracy"] > 0
+
+
+def test_the_driver_never_imports_torch(workdir: Path) -> None:
+    code = (
+        "import sys\nfrom runner.cli import main\n"
+        f"code = main(['-m', *{TINY!r}, 'seed=0,1', 'trainer.max_steps=1'])\n"
+        "sys.exit(code or 10 * ('torch' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+
+from runner.config import compose_config
+from runner.errors import ConfigError
+from runner.settings import Sweep as Settings
+from runner.sweep.jobs import Job, Sweep, folder_name, list_jobs, read_job_file, swept_in
+
+
+def how(**values: object) -> Settings:
+    return compose_config([f"sweep.{key}={value}" for key, value in values.items()]).sweep
+
+
+def test_lists_are_combined_the_last_fastest() -> None:
+    choices = {"seed": ["seed=0", "seed=1"], "optim": ["optim=adam"], "optim.lr": ["optim.lr=1", "optim.lr=2"]}
+    assert list_jobs(choices, how()) == [
+        ["seed=0", "optim=adam", "optim.lr=1"],
+        ["seed=0", "optim=adam", "optim.lr=2"],
+        ["seed=1", "optim=adam", "optim.lr=1"],
+        ["seed=1", "optim=adam", "optim.lr=2"],
+    ]
+
+
+def test_zipped_lists_are_paired() -> None:
+    choices = {"seed": ["seed=0", "seed=1"], "optim": ["optim=adam"], "optim.lr": ["optim.lr=1", "optim.lr=2"]}
+    assert list_jobs(choices, how(zip=True)) == [
+        ["seed=0", "optim=adam", "optim.lr=1"],
+        ["seed=1", "optim=adam", "optim.lr=2"],
+    ]
+
+
+def test_zipped_lists_of_different_lengths_are_refused() -> None:
+    choices = {"seed": ["seed=0", "seed=1"], "optim.lr": ["optim.lr=1", "optim.lr=2", "optim.lr=3"]}
+    with pytest.raises(ConfigError, match=r"sweep.zip: .* seed has 2, optim.lr has 3"):
+        list_jobs(choices, how(zip=True))
+
+
+def test_each_set_of_a_file_is_a_job(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(
+        "- {optim.lr: 1e-3, model.hidden: [8, 8], name: 'a b', dry_run: false, dataset.val_share: null}\n"
+        "- [optim=adam, optim.lr=0.1]\n"
+    )
+    own = [
+        ["optim.lr=1e-3", "model.hidden=[8,8]", "name='a b'", "dry_run=false", "dataset.val_share=null"],
+        ["optim=adam", "optim.lr=0.1"],
+    ]
+    assert read_job_file(path) == own
+    assert list_jobs({"seed": ["seed=0", "seed=1"]}, how(file=path)) == [
+        [seed, *each] for each in own for seed in ("seed=0", "seed=1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{optim.lr: 1}", "holds no list"),
+        ("[]", "holds no list"),
+        ("- 3", r"job 1: found 3; allowed: \{optim.lr: 0.1\}"),
+        ("- {seed: 1}\n- [seed]", "job 2: found"),
+        ("- [seed=1", "is no YAML"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "jobs.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=problem):
+        read_job_file(tmp_path / "jobs.yaml")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sweep.file: .*jobs.yaml cannot be read: No such file"):
+        read_job_file(tmp_path / "jobs.yaml")
+
+
+def test_a_folder_is_named_by_what_the_job_overrides() -> None:
+    assert folder_name(["optim.lr=0.1", "seed=3"], []) == "optim.lr=0.1,seed=3"
+
+
+@pytest.mark.parametrize("text", ["name=../../evil", "name=a/b", "x='\n'", "name=" + "é" * 200])
+def test_a_folder_name_is_one_safe_segment(text: str) -> None:
+    name = folder_name([text], [])
+    assert Path(name).name == name
+    assert not name.startswith(".")
+    assert len(name.encode()) <= 120
+
+
+def test_long_names_that_differ_at_their_end_stay_apart() -> None:
+    names = [folder_name([f"model.layers={'x' * 200}{end}"], []) for end in "ab"]
+    assert names[0] != names[1]
+    assert all(len(name) <= 120 for name in names)
+
+
+def test_equal_names_are_numbered() -> None:
+    taken: list[str] = []
+    for _ in range(3):
+        taken.append(folder_name(["model.hidden=[1]"], taken))
+    assert taken == ["model.hidden=_1", "model.hidden=_1-2", "model.hidden=_1-3"]
+
+
+def make(folder: Path) -> Sweep:
+    config = compose_config(["optim.lr=0.1", "device.threads=1"])
+    return Sweep(folder, [Job("optim.lr=0.1", ["optim.lr=0.1", "name='a b'"], [], {"optim.lr": 0.1}, config)])
+
+
+def test_a_frozen_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
+    sweep = make(tmp_path)
+    sweep.save()
+    assert Sweep.open(tmp_path) == sweep
+    assert sweep.swept == ["optim.lr"]
+    assert swept_in(tmp_path / "optim.lr=0.1") == {"optim.lr": 0.1}
+    assert swept_in(tmp_path / "another") == {}
+
+
+@pytest.mark.parametrize("text", ["", "jobs: 3", "jobs: [{folder: a}]", "jobs: [", "\udcff"])
+def test_a_damaged_sweep_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "sweep.yaml").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=r"sweep.yaml: damaged"):
+        Sweep.open(tmp_path)
+
+
+def test_a_run_by_itself_is_over_nothing(tmp_path: Path) -> None:
+    assert swept_in(tmp_path / "run") == {}
+
+
+def test_the_command_that_repeats_a_job_has_its_threads_and_no_sweep(tmp_path: Path) -> None:
+    job = make(tmp_path).jobs[0]
+    assert job.command == "python -m runner optim.lr=0.1 'name='\"'\"'a b'\"'\"'' device.threads=1"
+    swept = Job("x", ["sweep.jobs=2", "device.threads=1"], ["--config-dir", "/mine"], {}, job.config)
+    assert swept.command == "python -m runner --config-dir /mine device.threads=1"

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from runner.config import compose_config
+from runner.sweep import picture
+from runner.sweep.jobs import Job, Sweep
+from runner.sweep.table import Table
+
+NAME = "best val/loss"
+
+
+def group(mean: float, std: float | None = None, **swept: Any) -> dict[str, Any]:
+    return {"swept": swept, "n": 1, "mean": {NAME: mean}, "std": {NAME: std}, "jobs": []}
+
+
+def axes() -> Any:
+    return Figure().subplots()
+
+
+def test_learning_rates_get_a_logarithmic_axis() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, lr=0.1), group(0.1, lr=0.01), group(0.2, lr=0.001)], "lr", NAME)
+    assert drawn.get_xscale() == "log"
+    (line,) = [line for line in drawn.lines if len(line.get_xdata()) == 3 and line.get_marker() == "o"]
+    assert list(line.get_xdata()) == [0.001, 0.01, 0.1]
+    assert list(line.get_ydata()) == [0.2, 0.1, 0.3]
+
+
+def test_numbers_close_together_get_a_straight_axis() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, width=16), group(0.1, width=32)], "width", NAME)
+    assert drawn.get_xscale() == "linear"
+
+
+def test_names_stand_side_by_side() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, model="mlp"), group(0.1, model="lenet")], "model", NAME)
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["mlp", "lenet"]
+
+
+def test_two_keys_make_a_heat_map() -> None:
+    drawn = axes()
+    groups = [group(10 * lr + seed, lr=lr, width=seed) for lr in (0.2, 0.1) for seed in (1, 2)]
+    picture.heat_map(drawn, groups[:3], "lr", "width", NAME)
+    (image,) = drawn.images
+    assert image.get_array().tolist() == [[2.0, 3.0], [None, 4.0]]
+    assert [text.get_text() for text in drawn.texts] == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        [{"optim.lr": 0.1}, {"optim.lr": 0.01}],
+        [{"optim.lr": 0.1, "model": "mlp"}, {"optim.lr": 0.01, "model": "lenet"}],
+        [{"a": 1, "b": 2, "c": [3]}, {"a": 2, "b": None, "c": [4]}],
+        [{}],
+    ],
+    ids=["one", "two", "three", "none"],
+)
+@pytest.mark.parametrize("ended", [True, False])
+def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]], ended: bool) -> None:
+    jobs = [Job(f"job{number}", [], [], each, compose_config()) for number, each in enumerate(swept)]
+    table = Table(Sweep(tmp_path, jobs))
+    for job in jobs if ended else []:
+        table._ended[job.folder] = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
+    picture.Picture(table).save()
+    with Image.open(tmp_path / "sweep.png") as image:
+        assert image.width >= 400
+
+
+def test_pictures_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, drawn = [0.0], []
+
+    def draw(table: Table, target: Path) -> None:
+        clock[0] += 1.0
+        drawn.append(clock[0])
+
+    monkeypatch.setattr(picture, "draw", draw)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    kept = picture.Picture(Table(Sweep(tmp_path, [])))
+    for _ in range(30):
+        kept.save()
+        clock[0] += 1.0
+    assert len(drawn) == 3
+    kept.save(last=True)
+    assert len(drawn) == 4

@@ -1,0 +1,67 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import results
+
+DEATHS = {
+    "raise": ("failed", "ValueError: on purpose"),
+    "exit": ("failed", "SystemExit: 7"),
+    "quit": ("failed", "Died: the process ended itself with exit code 0; see run.log"),
+    "kill": ("failed", "Killed: killed by SIGKILL: someone's kill -9, or the system because memory ran out"),
+    "segfault": ("failed", "Died: killed by SIGSEGV: Segmentation fault; see run.log"),
+    "memory": ("failed", "can't allocate memory"),
+    "hang": ("failed", "Timeout: sweep.timeout: not done after 5 seconds"),
+    "diverge": ("diverged", "the loss is nan"),
+}
+
+
+def test_a_job_s_death_is_its_own(
+    sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deaths = f"none,{','.join(DEATHS)}"
+    folder = sweep(*deadly, f"model.death={deaths}", "seed=0,1", "sweep.zip=false", "sweep.timeout=5", code=1)
+    with (folder / "sweep.csv").open(newline="") as file:
+        rows = {row["job"]: row for row in csv.DictReader(file)}
+    text = capsys.readouterr().out
+    for seed in (0, 1):
+        assert rows[f"model.death=none,seed={seed}"]["status"] == "completed"
+        for death, (status, error) in DEATHS.items():
+            job = f"model.death={death},seed={seed}"
+            assert rows[job]["status"] == results(folder / job)["status"] == status
+            assert error in rows[job]["error"]
+            (line,) = [line for line in text.splitlines() if line.startswith(status) and f"{job}:" in line]
+            assert error in line
+            log = (folder / job / "run.log").read_text()
+            assert error.split(": ", 1)[1] if ": " in error else error in log
+    assert 'File "' in (folder / "model.death=segfault,seed=0" / "run.log").read_text()  # where it was
+    assert "Traceback" in (folder / "model.death=raise,seed=0" / "run.log").read_text()
+    assert float(rows["model.death=hang,seed=0"]["seconds"]) >= 5
+    assert "2 completed, 2 diverged, 14 failed" in text
+
+
+def test_a_failed_job_is_tried_again(
+    sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep(*deadly, "model.death=once", "sweep.retries=1")
+    (job,) = [path for path in folder.iterdir() if path.is_dir()]
+    assert results(job)["status"] == "completed"
+    assert "again" in capsys.readouterr().out
+
+
+def test_a_job_is_not_tried_for_ever(
+    sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep(*deadly, "model.death=raise", "sweep.retries=2", code=1)
+    assert capsys.readouterr().out.count("ValueError: on purpose") == 3
+
+
+def test_a_failure_may_end_the_sweep(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        sweep(*deadly, "model.death=raise,none", "seed=0,1,2", "sweep.jobs=1", "sweep.on_error=stop")
+    assert leaving.value.code == 1
+    (folder,) = workdir.glob("outputs/*/*")
+    with (folder / "sweep.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", *["waiting"] * 5]

@@ -1,0 +1,128 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.config import compose_config
+from runner.sweep.jobs import Job, Sweep
+from runner.sweep.table import Table, as_csv, columns, markdown_table, show, text_table
+
+CONFIG = compose_config()
+
+
+def make(folder: Path, *jobs: dict[str, Any]) -> Table:
+    """A sweep whose jobs came out so: status, best value, test accuracy; the other keys are swept."""
+    found = []
+    for number, job in enumerate(jobs):
+        status, best = job.pop("status", "completed"), job.pop("best", None)
+        found.append(Job(f"job{number}", [f"{key}={value}" for key, value in job.items()], [], job, CONFIG))
+        if status != "waiting":
+            (folder / f"job{number}").mkdir()
+            values = {
+                "status": status,
+                "epoch": 3,
+                "best": None if best is None else {"metric": "val/loss", "value": best},
+                "test": {} if best is None else {"loss": best, "accuracy": 1 - best},
+                "seconds": {"total": 1.5},
+                "error": {"type": "ValueError", "message": "on purpose"} if status == "failed" else None,
+            }
+            (folder / f"job{number}" / "results.json").write_text(json.dumps(values))
+    return Table(Sweep(folder, found))
+
+
+def test_a_row_for_each_job(tmp_path: Path) -> None:
+    table = make(
+        tmp_path,
+        {"optim.lr": 0.1, "best": 0.25},
+        {"optim.lr": 0.2, "status": "failed"},
+        {"optim.lr": 0.3, "status": "waiting"},
+    )
+    table.save()
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("job", "status", "optim.lr", "epoch", "best val/loss", "test/loss", "test/accuracy"),
+        *("seconds", "error", "overrides"),
+    ]
+    assert [row["status"] for row in rows] == ["completed", "failed", "waiting"]
+    assert [row["best val/loss"] for row in rows] == ["0.25", "", ""]
+    assert rows[1]["error"] == "ValueError: on purpose"
+    whole = json.loads((tmp_path / "sweep.json").read_text())
+    assert [job["swept"] for job in whole["jobs"]] == [{"optim.lr": 0.1}, {"optim.lr": 0.2}, {"optim.lr": 0.3}]
+    assert whole["best"]["job"] == "job0"
+    text = (tmp_path / "sweep.md").read_text()
+    assert "1 completed, 1 failed, 1 waiting" in text
+    assert "| job0 | completed | 0.1 | 3 | 0.25 |" in text
+    assert "python -m runner optim.lr=0.1" in text
+
+
+def test_jobs_that_differ_in_seed_or_fold_are_repeats(tmp_path: Path) -> None:
+    table = make(
+        tmp_path,
+        {"optim.lr": 0.1, "seed": 0, "dataset.fold": 0, "best": 0.1},
+        {"optim.lr": 0.1, "seed": 1, "dataset.fold": 1, "best": 0.3},
+        {"optim.lr": 0.2, "seed": 0, "dataset.fold": 0, "best": 0.5},
+        {"optim.lr": 0.2, "seed": 1, "dataset.fold": 0, "status": "failed"},
+    )
+    first, second = table.groups()
+    assert (first["swept"], first["n"], first["jobs"]) == ({"optim.lr": 0.1}, 2, ["job0", "job1"])
+    assert first["mean"]["best val/loss"] == pytest.approx(0.2)
+    assert first["std"]["best val/loss"] == pytest.approx(0.02**0.5)  # of a sample: n - 1
+    assert second["n"] == 1
+    assert second["std"]["best val/loss"] is None
+    table.save()
+    assert "| 0.1 | 2 | 0.2 ± 0.1414 |" in (tmp_path / "sweep.md").read_text()
+
+
+def test_the_best_is_the_best_on_average(tmp_path: Path) -> None:
+    table = make(
+        tmp_path,
+        {"optim.lr": 0.1, "seed": 0, "best": 0.1},  # a lucky seed
+        {"optim.lr": 0.1, "seed": 1, "best": 0.9},
+        {"optim.lr": 0.2, "seed": 0, "best": 0.4},
+        {"optim.lr": 0.2, "seed": 1, "best": 0.3},
+        {"optim.lr": 0.3, "seed": 0, "best": 0.0, "status": "diverged"},
+    )
+    best = table.best()
+    assert best is not None
+    assert best.folder == "job3"
+
+
+def test_the_best_may_be_the_largest(tmp_path: Path) -> None:
+    config = compose_config(["trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"])
+    table = make(tmp_path, {"a": 1, "best": 0.1}, {"a": 2, "best": 0.3}, {"a": 3})
+    table.sweep.jobs = [Job(job.folder, job.overrides, [], job.swept, config) for job in table.sweep.jobs]
+    best = table.best()
+    assert best is not None
+    assert best.folder == "job1"
+
+
+def test_where_none_is_done_none_is_best(tmp_path: Path) -> None:
+    table = make(tmp_path, {"a": 1, "status": "failed"}, {"a": 2, "status": "waiting"})
+    assert table.best() is None
+    table.save()
+    assert json.loads((tmp_path / "sweep.json").read_text())["best"] is None
+
+
+def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
+    table = make(tmp_path, {"a": 1, "status": "failed"})
+    job = table.sweep.jobs[0]
+    assert table.status(job) == "failed"
+    (tmp_path / "job0" / "results.json").write_text('{"status": "running"}')
+    assert table.status(job) == "failed"  # what has ended is not read again and again
+    table.forget(job)
+    assert table.status(job) == "running"
+
+
+def test_columns_keep_their_order() -> None:
+    assert columns([{"a": 1, "z": 2}, {"a": 1, "b": 2, "z": 3}, {"c": 1, "z": 1}]) == ["c", "a", "b", "z"]
+
+
+def test_cells_are_short_for_a_person_and_whole_in_csv() -> None:
+    row = {"value": 0.123456789, "none": None, "text": "a|b\nc"}
+    assert show(row["value"]) == "0.1235"
+    assert as_csv([row]).splitlines()[1].startswith("0.123456789,,")
+    assert markdown_table([row]).splitlines()[2] == "| 0.1235 |  | a\\|b c |"
+    assert text_table([{"a": 1, "bb": "x"}, {"a": 100, "bb": None}]) == ["a    bb", "1    x", "100"]
