@@ -109,8 +109,11 @@ def test_images_of_any_range_are_shown_from_black_to_white(tmp_path: Path, monke
     one_colour, wide = torch.full((1, 8, 8), 255.0), torch.linspace(-5, 1000, 64).view(1, 8, 8)
     images = torch.stack([one_colour, wide])
     plot_mistakes(images, *answers(2, 10), spec(10), "title", tmp_path / "mistakes.png")
-    shown = [axes.images[0].get_array() for axes in figures[0].axes[:2]]
-    assert [(float(image.min()), float(image.max())) for image in shown if image is not None] == [(0, 0), (0, 1)]
+    grid = figures[0].axes[0].images[0].get_array()
+    assert grid is not None
+    shown = [grid[3:, 10 * column + 1 : 10 * column + 9] for column in range(2)]  # in white, and below a line of text
+    assert [(float(image.min()), float(image.max())) for image in shown] == [(0, 0), (0, 1)]
+    assert (grid[:3] == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(50, 1), (6000, 3)])

@@ -8,7 +8,8 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 import torch
@@ -73,13 +74,19 @@ def load_plugins(modules: list[str]) -> None:
         except Exception as error:
             hint = "; searched: this folder and Python's path" if isinstance(error, ModuleNotFoundError) else ""
             problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}{hint}")
-    for point in entry_points(group="runner.plugins"):
+    for point in installed_plugins():
         try:
             point.load()
         except Exception as error:
             problems.append(f"the installed plugin {point.name!r} ({point.value}): {type(error).__name__}: {error}")
     if problems:
         raise ConfigError(*problems)
+
+
+@cache
+def installed_plugins() -> EntryPoints:
+    """Those of all installed packages, whose metadata takes a while to read."""
+    return entry_points(group="runner.plugins")
 
 
 def check_groups(config: Config) -> None:

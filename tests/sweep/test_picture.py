@@ -67,7 +67,7 @@ def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]
     table = Table(Sweep(tmp_path, jobs))
     for job in jobs if ended else []:
         table._ended[job.folder] = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
-    picture.Picture(table).save()
+    picture.Picture(table, picture.draw).save()
     with Image.open(tmp_path / "sweep.png") as image:
         assert image.width >= 400
 
@@ -79,9 +79,8 @@ def test_pictures_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: 
         clock[0] += 1.0
         drawn.append(clock[0])
 
-    monkeypatch.setattr(picture, "draw", draw)
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    kept = picture.Picture(Table(Sweep(tmp_path, [])))
+    kept = picture.Picture(Table(Sweep(tmp_path, [])), draw)
     for _ in range(30):
         kept.save()
         clock[0] += 1.0

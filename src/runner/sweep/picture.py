@@ -2,27 +2,32 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.sweep import server
 from runner.sweep.table import Table, show
 
 SHARE = 0.1  # of the driver's time that pictures may take while jobs run
 
 
 class Picture:
-    """The picture in the sweep folder; redrawn after a job unless that would take too much of the time."""
+    """The picture in the sweep folder; redrawn after a job unless that would take too much of the time.
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    Args:
+        draw: draws the picture of a table into a file; by default in a process of the server, which has matplotlib.
+    """
+
+    def __init__(self, table: Table, draw: Callable[[Table, Path], None] | None = None) -> None:
+        self.table, self.draw = table, draw or server.draw
         self._cost, self._drawn = 0.0, -math.inf
 
     def save(self, last: bool = False) -> None:
         before = time.monotonic()
         if not last and (before - self._drawn) * SHARE < self._cost:
             return
-        draw(self.table, self.table.sweep.folder / "sweep.png")
+        self.draw(self.table, self.table.sweep.folder / "sweep.png")
         self._drawn = time.monotonic()
         self._cost = self._drawn - before
 

@@ -14,6 +14,7 @@ with suppress(OSError):
 # torch._dynamo is what the first optimizer in a process would import
 for module in ("torch._dynamo", "runner.sweep.worker", "runner.pictures"):
     importlib.import_module(module)
+importlib.import_module("runner.check").installed_plugins()
 for registry in importlib.import_module("runner.registry").REGISTRIES.values():
     registry.names()  # imports the components
 gc.collect()

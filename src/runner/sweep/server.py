@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError
-from runner.settings import Config
+
+if TYPE_CHECKING:  # the door starts the server before it imports anything else
+    from runner.settings import Config
 
 context = multiprocessing.get_context("forkserver")
 
@@ -26,7 +28,7 @@ def start() -> None:
     forkserver.ensure_running()
 
 
-def check(configs: Mapping[int, Config]) -> tuple[dict[int, Sequence[str]], list[str]]:
+def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], list[str]]:
     """Checks numbered configs in a process of its own; returns the problems of those that have some, and the GPUs.
 
     Raises:
@@ -47,7 +49,7 @@ def check(configs: Mapping[int, Config]) -> tuple[dict[int, Sequence[str]], list
 
 
 def start_job(
-    config: Config, folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
+    config: "Config", folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
 ) -> ForkServerProcess:
     """Starts a run in its folder, or continues it there; all that it prints goes into its run.log.
 
@@ -58,6 +60,19 @@ def start_job(
     process = context.Process(target=_work, args=(values, folder, overrides, dict(swept), gpu), name=folder.name)
     process.start()
     return process
+
+
+def draw(table: Any, target: Path) -> None:
+    """Draws the picture of a sweep's table."""
+    process = context.Process(target=_draw, args=(table, target))
+    process.start()
+    process.join()
+
+
+def _draw(table: Any, target: Path) -> None:
+    from runner.sweep.picture import draw
+
+    draw(table, target)
 
 
 def _check(values: dict[int, dict[str, Any]], send: Connection) -> None:
