@@ -200,6 +200,30 @@ def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def compare(arguments: list[str]) -> int:
+    """`python -m runner compare FOLDER...`: any runs and sweeps in one table."""
+    from runner.compare import FORMATS, Comparison, find_runs
+
+    parser = argparse.ArgumentParser("runner compare", description="One table over any runs and sweeps.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or what holds them")
+    parser.add_argument("--sort", metavar="KEY", help="a column, the best first; default: the first metric")
+    parser.add_argument("--format", default="table", choices=FORMATS)
+    parser.add_argument("--output", type=Path, metavar="F", help="a file; else it is printed")
+    options = parser.parse_intermixed_args(arguments)
+    comparison = Comparison(find_runs(options.folders))
+    comparison.sort(options.sort)
+    text = comparison.text(options.format)
+    if options.output is None:
+        print(text, end="")
+        return 0
+    try:
+        options.output.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"--output: {options.output} cannot be written: {error.strerror}") from error
+    print(f"{len(comparison.runs)} runs: {options.output.absolute()}")
+    return 0
+
+
 def components(arguments: list[str]) -> int:
     """`python -m runner components [GROUP [NAME]]`: what the registry holds."""
     parser = argparse.ArgumentParser("runner components", description="Lists the parts that a config can choose.")
@@ -255,5 +279,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume,
     "evaluate": evaluate,
     "predict": predict,
+    "compare": compare,
     "components": components,
 }

@@ -9,12 +9,13 @@ from runner.config import compose_config
 from runner.sweep import picture
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
+from runner.tables import Group
 
 NAME = "best val/loss"
 
 
-def group(mean: float, std: float | None = None, **swept: Any) -> dict[str, Any]:
-    return {"swept": swept, "n": 1, "mean": {NAME: mean}, "std": {NAME: std}, "jobs": []}
+def group(mean: float, std: float | None = None, **keys: Any) -> Group:
+    return Group(keys, names=[], n=1, mean={NAME: mean}, std={NAME: std})
 
 
 def axes() -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from runner.config import compose_config
 from runner.sweep.jobs import Job, Sweep
-from runner.sweep.table import Table, as_csv, columns, markdown_table, show, text_table
+from runner.sweep.table import Table
 
 CONFIG = compose_config()
 
@@ -67,11 +67,11 @@ def test_jobs_that_differ_in_seed_or_fold_are_repeats(tmp_path: Path) -> None:
         {"optim.lr": 0.2, "seed": 1, "dataset.fold": 0, "status": "failed"},
     )
     first, second = table.groups()
-    assert (first["swept"], first["n"], first["jobs"]) == ({"optim.lr": 0.1}, 2, ["job0", "job1"])
-    assert first["mean"]["best val/loss"] == pytest.approx(0.2)
-    assert first["std"]["best val/loss"] == pytest.approx(0.02**0.5)  # of a sample: n - 1
-    assert second["n"] == 1
-    assert second["std"]["best val/loss"] is None
+    assert (first.keys, first.n, first.names) == ({"optim.lr": 0.1}, 2, ["job0", "job1"])
+    assert first.mean["best val/loss"] == pytest.approx(0.2)
+    assert first.std["best val/loss"] == pytest.approx(0.02**0.5)  # of a sample: n - 1
+    assert second.n == 1
+    assert second.std["best val/loss"] is None
     table.save()
     assert "| 0.1 | 2 | 0.2 ± 0.1414 |" in (tmp_path / "sweep.md").read_text()
 
@@ -114,15 +114,3 @@ def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
     assert table.status(job) == "failed"  # what has ended is not read again and again
     table.forget(job)
     assert table.status(job) == "running"
-
-
-def test_columns_keep_their_order() -> None:
-    assert columns([{"a": 1, "z": 2}, {"a": 1, "b": 2, "z": 3}, {"c": 1, "z": 1}]) == ["c", "a", "b", "z"]
-
-
-def test_cells_are_short_for_a_person_and_whole_in_csv() -> None:
-    row = {"value": 0.123456789, "none": None, "text": "a|b\nc"}
-    assert show(row["value"]) == "0.1235"
-    assert as_csv([row]).splitlines()[1].startswith("0.123456789,,")
-    assert markdown_table([row]).splitlines()[2] == "| 0.1235 |  | a\\|b c |"
-    assert text_table([{"a": 1, "bb": "x"}, {"a": 100, "bb": None}]) == ["a    bb", "1    x", "100"]

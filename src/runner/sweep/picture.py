@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.sweep import server
-from runner.sweep.table import Table, show
+from runner.sweep.table import Table
+from runner.tables import Group, show
 
 SHARE = 0.1  # of the driver's time that pictures may take while jobs run
 
@@ -38,8 +39,8 @@ def draw(table: Table, target: Path) -> None:
     from matplotlib.figure import Figure
 
     name = f"best {table.metric}"
-    groups = [group for group in table.groups() if name in group["mean"]]
-    keys = list(dict.fromkeys(key for group in table.groups() for key in group["swept"]))
+    groups = [group for group in table.groups() if name in group.mean]
+    keys = list(dict.fromkeys(key for group in table.groups() for key in group.keys))
     wide = len(keys) if len(keys) > 2 else 1
     figure = Figure(figsize=(2 + 4.5 * wide, 4.5), layout="constrained")
     if len(keys) == 2 and len({len(choices(groups, key)) for key in keys} - {0, 1}) > 0:
@@ -55,9 +56,9 @@ def draw(table: Table, target: Path) -> None:
     target_part.replace(target)
 
 
-def choices(groups: Sequence[dict[str, Any]], key: str) -> list[Any]:
+def choices(groups: Sequence[Group], key: str) -> list[Any]:
     """The values of a key: numbers in their order, anything else as it came."""
-    found = list({str(value): value for group in groups if (value := group["swept"].get(key)) is not None}.values())
+    found = list({str(value): value for group in groups if (value := group.keys.get(key)) is not None}.values())
     return sorted(found) if all(is_number(value) for value in found) else found
 
 
@@ -70,15 +71,15 @@ def is_logarithmic(values: Sequence[Any]) -> bool:
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= 10
 
 
-def against(axes: Any, groups: Sequence[dict[str, Any]], key: str, name: str) -> None:
+def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
     """The metric against one key."""
     values = choices(groups, key)
     numeric = bool(values) and all(map(is_number, values))
-    shown = [group for group in groups if group["swept"].get(key) in values]
-    places = [group["swept"][key] if numeric else values.index(group["swept"][key]) for group in shown]
-    means = [group["mean"][name] for group in shown]
+    shown = [group for group in groups if group.keys.get(key) in values]
+    places = [group.keys[key] if numeric else values.index(group.keys[key]) for group in shown]
+    means = [group.mean[name] for group in shown]
     line = "-" if numeric and len({str(place) for place in places}) == len(places) else ""
-    points = sorted(zip(places, means, [group["std"][name] or 0.0 for group in shown], strict=True))
+    points = sorted(zip(places, means, [group.std[name] or 0.0 for group in shown], strict=True))
     if points:
         axes.errorbar(*zip(*points, strict=True), fmt="o" + line, capsize=3)
     if numeric and is_logarithmic(values):
@@ -91,13 +92,13 @@ def against(axes: Any, groups: Sequence[dict[str, Any]], key: str, name: str) ->
     axes.grid(alpha=0.3)
 
 
-def heat_map(axes: Any, groups: Sequence[dict[str, Any]], across: str, down: str, name: str) -> None:
+def heat_map(axes: Any, groups: Sequence[Group], across: str, down: str, name: str) -> None:
     """The metric as a colour, for each pair of values."""
     columns, rows = choices(groups, across), choices(groups, down)
     cells = [[math.nan] * len(columns) for _ in rows]
     for group in groups:
-        if group["swept"].get(across) in columns and group["swept"].get(down) in rows:
-            cells[rows.index(group["swept"][down])][columns.index(group["swept"][across])] = group["mean"][name]
+        if group.keys.get(across) in columns and group.keys.get(down) in rows:
+            cells[rows.index(group.keys[down])][columns.index(group.keys[across])] = group.mean[name]
     image = axes.imshow(cells, cmap="viridis", aspect="auto")
     for row, values in enumerate(cells):
         for column, value in enumerate(values):

@@ -11,7 +11,8 @@ from rich.table import Table as RichTable
 from runner.log import console
 from runner.results import DONE, read_results
 from runner.sweep.jobs import Job, Sweep
-from runner.sweep.table import Table, show, spread, text_table, without
+from runner.sweep.table import Table
+from runner.tables import show, text_table, without
 
 SHOWN = 30  # rows of the last table; sweep.md has all
 
@@ -111,7 +112,8 @@ def show_end(table: Table, seconds: float) -> None:
     if len(rows) > SHOWN:
         console.print(f"... and {len(rows) - SHOWN} more in sweep.md")
     if table.has_repeats:
-        console.print("\n".join(["", "mean ± standard deviation:", *text_table([spread(g) for g in table.groups()])]))
+        groups = text_table([group.row() for group in table.groups()])
+        console.print("\n".join(["", "mean ± standard deviation:", *groups]))
     console.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s")
     if best is not None:
         value = table.metrics(best).get(f"best {table.metric}")

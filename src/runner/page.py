@@ -1,0 +1,35 @@
+"""A comparison as one HTML page: a table that sorts, learning curves, and metrics against parameters. No network."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.compare import Comparison
+
+TEMPLATE = Path(__file__).with_name("page.html")
+POINTS = 200  # of a curve; longer ones are thinned
+
+
+def page(comparison: "Comparison") -> str:
+    """The whole page, with its data and its script inside."""
+    from runner.compare import curves, summary
+
+    rows = comparison.rows()
+    data = {
+        "summary": summary(comparison),
+        "keys": comparison.keys,
+        "rows": rows,
+        "columns": list(dict.fromkeys(key for row in rows for key in row)),
+        "groups": [group.row() for group in comparison.groups()],
+        "curves": [{name: thin(points) for name, points in curves(run.folder).items()} for run in comparison.runs],
+    }
+    text = json.dumps(data, allow_nan=False, default=str).replace("</", "<\\/")  # nothing in it ends the script
+    return TEMPLATE.read_text().replace("/*DATA*/null", text)
+
+
+def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most so many points, the last one among them."""
+    step = -(-len(points) // POINTS)
+    return points if step <= 1 else [*points[:-1:step], points[-1]]
+
