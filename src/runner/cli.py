@@ -183,6 +183,23 @@ def predict(arguments: list[str]) -> int:
     return 1 if unread else 0
 
 
+def export(arguments: list[str]) -> int:
+    """`python -m runner export RUN --format F`: a run's model as a file for other programs."""
+    parser = argparse.ArgumentParser("runner export", description="Writes a run's model for other programs.")
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("--format", required=True, choices=["safetensors", "torch.export", "onnx"])
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
+    parser.add_argument("--output", type=Path, metavar="F", help="default: RUN/export/model.*")
+    options = parser.parse_args(arguments)
+    config = frozen_config(options.run)
+
+    from runner.export import export_run
+
+    model, description = export_run(config, options.run.absolute(), options.checkpoint, options.format, options.output)
+    print(f"model    {model}\ninput    {description}")
+    return 0
+
+
 def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """The checked config of a run folder, with overrides.
 
@@ -229,13 +246,18 @@ def components(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("runner components", description="Lists the parts that a config can choose.")
     parser.add_argument("group", nargs="?", help="model, loss, optim, scheduler or dataset")
     parser.add_argument("name", nargs="?", help="a component of the group")
+    parser.add_argument("--format", default="table", choices=["table", "json"])
+    parser.add_argument("--plugins", default="", metavar="M,N", help="modules with components of your own")
     options = parser.parse_args(arguments)
 
     from runner.check import load_plugins
-    from runner.components import print_components
+    from runner.components import as_json, print_components
 
-    load_plugins([])
-    print_components(options.group, options.name)
+    load_plugins([module for module in options.plugins.split(",") if module])
+    if options.format == "json":
+        print(as_json(options.group, options.name))
+    else:
+        print_components(options.group, options.name)
     return 0
 
 
@@ -280,5 +302,6 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "compare": compare,
+    "export": export,
     "components": components,
 }

@@ -1,7 +1,9 @@
 """What the registry holds, as tables for a person."""
 
 import inspect
+import json
 import re
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -11,24 +13,63 @@ from runner.log import console
 from runner.registry import REGISTRIES, Registry
 
 
-def print_components(group: str | None, name: str | None) -> None:
-    """A line for each component; for one alone, its parameters too.
+def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
+    """The components of a group, or of all; or one alone.
 
     Raises:
         ConfigError: there is no such group or component.
     """
     if group is not None and group not in REGISTRIES:
         raise ConfigError(f"found {group!r}; {nearest(group, REGISTRIES)}")
+    registries = REGISTRIES.values() if group is None else [REGISTRIES[group]]
     if group is not None and name is not None:
-        _print_one(REGISTRIES[group], name)
+        REGISTRIES[group].get(name)
+        return [(REGISTRIES[group], name)]
+    return [(registry, each) for registry in registries for each in registry.names()]
+
+
+def as_json(group: str | None, name: str | None) -> str:
+    """What can be chosen, with parameters, types and defaults."""
+    found = [
+        {
+            "group": registry.group,
+            "name": each,
+            "description": _describe(registry, each),
+            "where": registry.get(each).where,
+            "parameters": [
+                {"name": key, "type": _type_name(parameter), **_default(parameter)}
+                for key, parameter in registry.parameters(each).items()
+            ],
+        }
+        for registry, each in chosen(group, name)
+    ]
+    return json.dumps(found, indent=2, default=str)
+
+
+def _default(parameter: inspect.Parameter) -> dict[str, Any]:
+    return {} if parameter.default is parameter.empty else {"default": parameter.default}
+
+
+def print_components(group: str | None, name: str | None) -> None:
+    """A line for each component; for one alone, its parameters too.
+
+    Raises:
+        ConfigError: there is no such group or component.
+    """
+    components = chosen(group, name)
+    if name is not None:
+        _print_one(*components[0])
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("group", "name", "parameters", "what it is"):
+    for column in ("group", "name", *(["parameters"] if group else []), "what it is"):
         table.add_column(column, overflow="fold")
-    for registry in REGISTRIES.values() if group is None else [REGISTRIES[group]]:
-        for each in registry.names():
-            table.add_row(registry.group, each, ", ".join(registry.parameters(each)), _describe(registry, each))
-        table.add_section()
+    last = components[0][0]
+    for registry, each in components:
+        if registry is not last:
+            table.add_section()
+        parameters = [", ".join(registry.parameters(each))] if group else []
+        table.add_row(registry.group, each, *parameters, _describe(registry, each))
+        last = registry
     console.print(table)
     console.print("Parameters, types and defaults of one: python -m runner components GROUP NAME")
 
@@ -53,5 +94,5 @@ def _type_name(parameter: inspect.Parameter) -> str:
 def _describe(registry: Registry, name: str) -> str:
     """The first sentence of its docstring, without the markup of torch's."""
     first, *_ = (inspect.getdoc(registry.get(name).component) or "").strip().split("\n\n")
-    sentence = " ".join(first.split()).split(". ")[0]
+    sentence = re.split(r"(?<!et al)(?<!e\.g)\. ", " ".join(first.split()))[0]
     return re.sub(r":\w+:`~?([^`]*)`", r"\1", sentence).replace("`", "").rstrip(".")

@@ -7,17 +7,19 @@ TensorBoard's own, from its own package.
 
 import itertools
 import logging
+import operator
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary as summaries
 
@@ -51,6 +53,21 @@ class EventFile:
         width, height = struct.unpack(">II", png[16:24])  # they follow the signature and the name of the first chunk
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._add(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def graph(self, graph: GraphDef) -> None:
+        """The model for the GRAPHS tab."""
+        self._write(Event(wall_time=time.time(), graph_def=graph.SerializeToString()))
+
+    def histogram(self, tag: str, counts: Sequence[float], edges: Sequence[float], step: int) -> None:
+        """How values spread: counts between edges, of which there is one more."""
+        limits, total = edges[1:], sum(counts)
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+        mean = sum(map(operator.mul, counts, middles))
+        squares = sum(count * middle**2 for count, middle in zip(counts, middles, strict=True))
+        histogram = HistogramProto(
+            min=edges[0], max=edges[-1], num=total, sum=mean, sum_squares=squares, bucket_limit=limits, bucket=counts
+        )
+        self._add(Summary(value=[Summary.Value(tag=tag, histo=histogram)]), step)
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
         """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""

@@ -32,4 +32,3 @@ def thin(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most so many points, the last one among them."""
     step = -(-len(points) // POINTS)
     return points if step <= 1 else [*points[:-1:step], points[-1]]
-

@@ -224,6 +224,7 @@ def test_best(
     all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     for line in details(exp, state, all_outputs, all_targets):
         log.info(line)
+    tracker.weights(results.values["step"])
     try:
         draw(exp, all_outputs, all_targets, folder)
         tracker.pictures(results.values["step"])

@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from runner.event_file import EventFile
 from runner.experiment import Experiment
+from runner.graph import graph_of
 from runner.log import console
 from runner.metrics import NAMES
 from runner.results import Results
 from runner.state import TrainState
 
 log = logging.getLogger("runner")
+BUCKETS = 30
 
 
 class Tracker:
@@ -40,11 +43,16 @@ class Tracker:
         self.bar = Bar(exp.total_steps) if console.is_terminal else None
 
     def describe(self, texts: Mapping[str, str], hyperparameters: Mapping[str, Any]) -> None:
-        """What the run is: texts, and the row of the HPARAMS tab."""
+        """What the run is: texts, the model's graph, its first weights, and the row of the HPARAMS tab."""
         if self.board is not None:
+            try:
+                self.board.graph(graph_of(self.exp.model, self.exp.spec.in_shape))
+            except Exception:  # a picture is not worth a run
+                log.warning("TensorBoard will have no graph of the model.", exc_info=True)
+            self.weights(0)
             for tag, text in texts.items():
                 self.board.text(tag, text)
-            metrics = [f"{part}/{name}" for part in ("train", "val", "test") for name in NAMES[self.exp.spec.task]]
+            metrics = [f"{part}/{name}" for part in ("test", "val", "train") for name in NAMES[self.exp.spec.task]]
             self.board.hparams(hyperparameters, metrics)
 
     def positions(self) -> dict[str, int]:
@@ -65,6 +73,17 @@ class Tracker:
         self.csv.write(row)
         self.results.progress(state, self.exp)
         log.info("%s", epoch_line(row))
+
+    def weights(self, step: int) -> None:
+        """How the weights spread, for each parameter."""
+        if self.board is None:
+            return
+        for name, parameter in self.exp.judged.named_parameters():
+            values = parameter.detach().flatten().float().cpu()
+            low, high = values.min().item(), values.max().item()
+            edges = torch.linspace(low, high if high > low else low + 1e-6, BUCKETS + 1)
+            counts = torch.histc(values, BUCKETS, edges[0].item(), edges[-1].item())
+            self.board.histogram(f"weights/{name}", counts.tolist(), edges.tolist(), step)
 
     def pictures(self, step: int) -> None:
         """Shows the pictures of plots/ in TensorBoard too."""
