@@ -52,10 +52,8 @@ def test_all_errors_are_in_one_message(workdir: Path, capsys: pytest.CaptureFixt
 
 
 def test_an_unknown_flag_exits_with_2(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--nope"])
-    assert caught.value.code == 2
-    assert "unrecognized arguments: --nope" in said(capsys)
+    assert cli.main(["--nope"]) == 2
+    assert "--nope: no such flag" in said(capsys)
 
 
 def test_a_pickle_is_not_read(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:

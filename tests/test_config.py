@@ -87,7 +87,7 @@ def test_thawing_takes_overrides_of_values(tmp_path: Path) -> None:
         ("+model._target_=os.system", "model._target_: a config cannot name code"),
         ("+optim.deep={a:[{_target_:os.system}]}", r"optim.deep.a.0._target_: a config cannot name code"),
         ("device.name=gpu", "device.name: found 'gpu'; "),
-        ("nonsense", "nonsense: cannot be read as key=value, without spaces"),
+        ("nonsense", "nonsense: is no command and no key=value; commands: resume,"),
     ],
 )
 def test_a_wrong_override_gets_one_clear_line(override: str, problem: str) -> None:

@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config import COMPOSITION_ERRORS, CONF, find_problems, freeze, thaw, typed
+from runner.config import COMPOSITION_ERRORS, CONF, explain, find_problems, freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
 from runner.settings import Config
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
-    refuse_code(arguments)
+    check_arguments(arguments)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("torchrun: data-parallel training is not there yet; each process would train alone")
     exit_codes: list[int] = []
@@ -60,7 +60,7 @@ def train(arguments: list[str]) -> int:
     try:
         train_one()
     except COMPOSITION_ERRORS as error:
-        raise ConfigError(*(find_problems(*hydra_overrides(arguments)) or [str(error)])) from error
+        raise ConfigError(*(find_problems(*hydra_overrides(arguments)) or [explain(error)])) from error
     if refused:
         from runner.check import check
 
@@ -207,6 +207,8 @@ def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: it is no run folder, or the overrides do not fit it.
     """
     file = folder.absolute() / "config.yaml"
+    if (file.parent / "sweep.yaml").is_file():
+        raise ConfigError(f"{file.parent}: is a sweep folder; choose one of its runs: {file.parent}/JOB")
     if not file.is_file():
         raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
     config = thaw(file, overrides)
@@ -284,15 +286,26 @@ def flags_first(arguments: list[str]) -> list[str]:
     return [*flags, *overrides]
 
 
-def refuse_code(arguments: list[str]) -> None:
-    """Raises ConfigError for arguments by which Hydra would run code that they name, or that a pickle holds."""
+def check_arguments(arguments: list[str]) -> None:
+    """Raises ConfigError for flags that are none, and for arguments by which Hydra would run code or read a pickle."""
     for text in arguments:
         if text.startswith("--experimental-rerun"):
             raise ConfigError(f"{text}: refused: it would read a pickle; use: python -m runner resume FOLDER")
+        if text.startswith("-") and text.partition("=")[0] not in FLAGS:
+            meant = text.lstrip("-")
+            raise ConfigError(
+                f"{text}: no such flag; "
+                + (f"did you mean {meant}, without dashes?" if "=" in meant else "values are set as key=value")
+            )
         if "_target_" in text:
             raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
 
 
+FLAGS = {
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
+    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
+}
 FLAGS_WITH_VALUE = {
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
     *("--cfg", "-c", "--package", "-p", "--info", "-i"),

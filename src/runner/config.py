@@ -1,8 +1,10 @@
 """From the command line and `conf/` to a checked config. Here, in cli.py and in the plugins alone Hydra is known."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,19 @@ from runner.settings import Config, parse
 
 PACKAGED = Path(__file__).parent / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+COMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components")
+NETWORKS = (
+    "resnet",
+    "vgg",
+    "efficientnet",
+    "mobilenet",
+    "densenet",
+    "alexnet",
+    "convnext",
+    "vit_",
+    "swin",
+    "squeezenet",
+)
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
 
 
@@ -214,7 +229,7 @@ def find_problems(
             try:
                 parsed.append(OverridesParser.create().parse_override(text))
             except HydraException as error:
-                problems.append(f"{text}: cannot be read as key=value, without spaces: {str(error).splitlines()[0]}")
+                problems.append(_unreadable(text, overrides, str(error).splitlines()[0]))
         for override in sorted(parsed, key=lambda override: not options(override.key_or_group)):  # groups first
             fine = []
             for text in _choices(override):
@@ -239,6 +254,25 @@ def find_problems(
                 return problems
 
 
+def explain(error: Exception) -> str:
+    """Hydra's error, where nothing better is known."""
+    listed = re.match(r"Ambiguous value for argument '((.+?)=.*)'", str(error))
+    if listed:
+        text, key = listed.groups()
+        return f"{text}: several values are a sweep, which needs -m; a list is written in brackets: {key}=[...]"
+    return str(error)
+
+
+def _unreadable(text: str, overrides: Sequence[str], reason: str) -> str:
+    """What is wrong with an override that Hydra cannot read."""
+    follower = next((later for text_, later in pairwise(overrides) if text_ == text), "")
+    if "=" not in text and "." in text and "=" not in follower and follower:
+        return f"{text}: needs its value after a '=', without spaces: did you mean {text}={follower}?"
+    if "=" not in text:
+        return f"{text}: is no command and no key=value; commands: {', '.join(COMMANDS)}"
+    return f"{text}: cannot be read as key=value, without spaces: {reason}"
+
+
 def _choices(override: Override) -> list[str]:
     """The overrides that a sweep makes of one; just itself when it is no sweep."""
     if override.is_sweep_override() and override.is_discrete_sweep():
@@ -250,7 +284,11 @@ def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
     """What is wrong with an override that does not compose with `cfg`; None when it is nothing usual."""
     key, value = _key(text), text.partition("=")[2]
     if options:
-        return f"{key}: found {value!r}; {nearest(value, options)}" if value not in options else None
+        if value in options:
+            return None
+        network = f" A network of torchvision is model=torchvision model.arch={value}."
+        known = key == "model" and value.lower().startswith(NETWORKS)
+        return f"{key}: found {value!r}; {nearest(value, options)}" + network * known
     node: Any = cfg
     for part in key.split("."):
         if not OmegaConf.is_dict(node):

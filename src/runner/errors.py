@@ -38,9 +38,22 @@ class Diverged(RunnerError):
     exit_code = 3
 
 
+# What people coming from elsewhere write, and its name here.
+ELSEWHERE = {"learning_rate": "lr", "gpu": "cuda", "optimizer": "optim", "float16": "fp16", "bfloat16": "bf16"}
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """A hint at the end of a message: the allowed names, and which one was probably meant."""
     allowed = sorted(allowed)
-    close = get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return f"allowed: {', '.join(allowed) or 'none'}.{hint}"
+    by_words = {_words(each): each for each in allowed}
+    if ELSEWHERE.get(name.lower()) in allowed:
+        meant = ELSEWHERE[name.lower()]
+    elif _words(name) in by_words:  # other letters' case, other order of words
+        meant = by_words[_words(name)]
+    else:
+        meant = next(iter(get_close_matches(name.lower(), allowed, n=1, cutoff=0.5)), "")
+    return f"allowed: {', '.join(allowed) or 'none'}.{f' Did you mean {meant}?' if meant else ''}"
+
+
+def _words(name: str) -> str:
+    return "".join(sorted(name.lower().replace("-", "_").split("_")))
