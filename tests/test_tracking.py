@@ -2,12 +2,15 @@ import csv
 import io
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from tensorboard.util import tensor_util
 
 from runner import tracking
 from runner.settings import flatten
@@ -77,20 +80,18 @@ def test_nested_values_get_dotted_keys() -> None:
 
 def test_an_epoch_is_one_line_for_a_person() -> None:
     row = {"epoch": 12, "step": 99, "train/loss": 0.12344, "train/accuracy": 0.9712, "val/loss": 0.2, "lr": 0.01}
-    assert epoch_line({**row, "seconds": 0.12}) == (
-        "epoch  12  train loss 0.1234 accuracy 0.9712  val loss 0.2  lr 0.01  0.1 s"
-    )
+    assert epoch_line({**row, "seconds": 0.12}) == ("epoch  12  loss 0.1234 (val 0.2)  accuracy 0.9712  lr 0.01  0.1 s")
 
 
 def test_an_epoch_without_validation_says_nothing_of_it() -> None:
     row = {"epoch": 1, "train/loss": math.nan, "lr": 1e-5, "seconds": 61.0}
-    assert epoch_line(row) == "epoch   1  train loss nan  lr 1e-05  61.0 s"
+    assert epoch_line(row) == "epoch   1  loss nan  lr 1e-05  61.0 s"
 
 
 def test_the_bar_shows_the_step_and_the_newest_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     monkeypatch.setattr(tracking, "console", screen)
-    bar = Bar(total_steps=40)
+    bar = Bar(total_steps=40, samples=32)
     bar.show({"train/loss": 0.51239, "train/accuracy": 0.75, "lr": 0.01})
     bar.show({"val/loss": 9.0})
     bar._shown -= 1
@@ -99,3 +100,19 @@ def test_the_bar_shows_the_step_and_the_newest_loss(monkeypatch: pytest.MonkeyPa
     bar.progress.stop()
     assert (task.completed, task.total) == (7, 40)
     assert task.fields["newest"] == "train/loss 0.5124  train/accuracy 0.75"
+
+
+def test_histograms_count_every_weight(runner: Callable[..., Path]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = runner("model.hidden=[4]", "trainer.epochs=1")
+    events = EventAccumulator(str(run / "tensorboard"), {"histograms": 0, "tensors": 0}).Reload()
+    weights = torch.load(run / "checkpoints" / "best.pt", weights_only=True)["model"]
+    histograms = {tag: events.Tensors(tag) for tag in events.Tags()["tensors"] if tag.startswith("weights/")}
+    assert {tag.removeprefix("weights/") for tag in histograms} == set(weights)
+    for tag, points in histograms.items():
+        first, last = (torch.from_numpy(tensor_util.make_ndarray(point.tensor_proto).copy()) for point in points)
+        values = weights[tag.removeprefix("weights/")]
+        assert last[:, 2].sum() == first[:, 2].sum() == values.numel()
+        assert float(last[0, 0]) == pytest.approx(float(values.min()), abs=1e-6)
+        assert float(last[-1, 1]) == pytest.approx(float(values.max()), abs=1e-6)

@@ -164,8 +164,10 @@ def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
     """What a person wants to know before the training starts."""
     config, (train, val, test) = exp.config, (len(batches.source) for batches in (exp.train, exp.val, exp.test))
     parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
+    typed = read_overrides(folder / "overrides.yaml")
     lines = [
         f"folder   {folder}",
+        *([f"config   {' '.join(typed)}"] if typed else []),
         f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}",
         f"data     {config.dataset.name}, {train:,} training, {val:,} validation, {test:,} test samples",
         f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
@@ -275,5 +277,6 @@ def say_what_came(results: Results, folder: Path) -> None:
         return  # resumed as it is, it would diverge again
     if status in DONE:
         log.info("look     tensorboard --logdir %s", folder)
+        log.info("compare  python -m runner compare %s", folder.parent)
     else:
         log.info("go on    python -m runner resume %s", folder)

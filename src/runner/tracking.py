@@ -40,7 +40,7 @@ class Tracker:
         self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[exp.spec.task]]
         self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
         self.board = EventFile(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
-        self.bar = Bar(exp.total_steps) if console.is_terminal else None
+        self.bar = Bar(exp.total_steps, exp.train.size * exp.config.trainer.accumulate) if console.is_terminal else None
 
     def describe(self, texts: Mapping[str, str], hyperparameters: Mapping[str, Any]) -> None:
         """What the run is: texts, the model's graph, its first weights, and the row of the HPARAMS tab."""
@@ -118,12 +118,11 @@ def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
 
 
 def epoch_line(row: Mapping[str, float]) -> str:
-    """One line for a person: `epoch  12  train loss 0.1234 accuracy 0.9712  val loss ...  lr 0.01  0.1 s`."""
+    """One line for a person: `epoch  12  loss 0.1234 (val 0.15)  accuracy 0.9712 (val 0.95)  lr 0.01  0.1 s`."""
     parts = [f"epoch {row['epoch']:>3}"]
-    for part in ("train", "val"):
-        values = {key: value for key, value in row.items() if key.startswith(f"{part}/")}
-        if values:
-            parts.append(" ".join([part, *(f"{key.split('/')[1]} {value:.4g}" for key, value in values.items())]))
+    for name in dict.fromkeys(key.split("/")[1] for key in row if "/" in key):
+        here, there = row.get(f"train/{name}"), row.get(f"val/{name}")
+        parts.append(name + ("" if here is None else f" {here:.4g}") + ("" if there is None else f" (val {there:.4g})"))
     return "  ".join([*parts, f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"])
 
 
@@ -153,26 +152,32 @@ class Csv:
 class Bar:
     """A progress bar with the newest loss and accuracy."""
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, total_steps: int, samples: int) -> None:
+        """Args: samples: of a step."""
+        self.samples = samples
         self.progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
             TextColumn("{task.fields[newest]}"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             refresh_per_second=4,
         )
-        self.task = self.progress.add_task("steps", total=total_steps, newest="")
+        self.task = self.progress.add_task("steps", total=total_steps, newest="", speed="")
         self.progress.start()
-        self._shown = time.monotonic()
+        self._shown = self._started = time.monotonic()
+        self._first: int | None = None
 
     def advance(self, step: int) -> None:
         now = time.monotonic()
         if now - self._shown > 0.1:
             self._shown = now
-            self.progress.update(self.task, completed=step)
+            self._first = step if self._first is None else self._first
+            speed = self.samples * (step - self._first) / (now - self._started)
+            self.progress.update(self.task, completed=step, speed=f"{speed:,.0f} samples/s")
 
     def show(self, values: Mapping[str, float]) -> None:
         known = [f"{tag} {value:.4g}" for tag, value in values.items() if tag in ("train/loss", "train/accuracy")]

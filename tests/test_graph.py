@@ -1,0 +1,45 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from runner.graph import graph_of
+from runner.model.lenet import LeNet
+
+
+def test_the_graph_follows_an_input_through_the_modules() -> None:
+    graph = graph_of(LeNet((1, 32, 32), 10), (1, 32, 32))
+    nodes = {node.name: node for node in graph.node}
+    assert nodes["LeNet/conv1/conv2d"].input == ["input"]
+    assert nodes["LeNet/relu/relu"].input == ["LeNet/conv1/conv2d"]
+    shape = nodes["LeNet/fc3/linear"].attr["_output_shapes"].list.shape[0]
+    assert [dim.size for dim in shape.dim] == [2, 10]
+    known: set[str] = set()
+    for node in graph.node:
+        assert set(node.input) <= known  # every edge comes from a node before it
+        known.add(node.name)
+
+
+class Twice(nn.Module):
+    """Calls a layer twice, adds what came, and has dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.dropout = nn.Linear(4, 4), nn.Dropout(0.5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        once: Tensor = self.layer(inputs)
+        joined: Tensor = self.dropout(torch.cat([self.layer(once) + once, inputs], dim=1))
+        return joined
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_branches_meet_and_the_model_stays_as_it_was(device: str) -> None:
+    model = Twice().to(device)
+    model.layer.eval()
+    before = torch.get_rng_state()
+    nodes = {node.name: node for node in graph_of(model, (4,)).node}
+    assert nodes["Twice/add"].input == ["Twice/layer/linear_1", "Twice/layer/linear"]
+    assert nodes["Twice/cat"].input == ["Twice/add", "input"]
+    assert (model.training, model.layer.training, model.dropout.training) == (True, False, True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
