@@ -71,13 +71,13 @@ def load_plugins(modules: list[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             hint = "; searched: this folder and Python's path" if isinstance(error, ModuleNotFoundError) else ""
             problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}{hint}")
     for point in installed_plugins():
         try:
             point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             problems.append(f"the installed plugin {point.name!r} ({point.value}): {type(error).__name__}: {error}")
     if problems:
         raise ConfigError(*problems)

@@ -44,8 +44,8 @@ def train(arguments: list[str]) -> int:
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def train_one(cfg: DictConfig) -> float | None:
         hydra_config = HydraConfig.get()
-        sweep = Path(hydra_config.sweep.dir)
-        if (sweep / "sweep.yaml").is_file():  # frozen there; a launcher that is not ours asks for one of its jobs
+        sweep = Path(hydra_config.sweep.dir)  # "." for a run by itself
+        if sweep.is_absolute() and (sweep / "sweep.yaml").is_file():  # where another launcher finds its job
             from runner.sweep.driver import run_one
 
             return run_one(sweep, hydra_config.job.num)
@@ -122,11 +122,11 @@ def resume(arguments: list[str]) -> int:
     if config.dry_run:
         return show(config)
 
-    from runner.results import status_of
+    from runner.results import DONE, status_of
     from runner.run import run
     from runner.sweep.jobs import swept_in
 
-    if status_of(folder) == "completed" and not options.overrides:
+    if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
     return run(config, folder, options.overrides, resume=True, swept=swept_in(folder))

@@ -13,8 +13,8 @@ import yaml
 from runner.errors import ConfigError, nearest
 from runner.results import DONE, FILE, read_results
 from runner.settings import flatten
-from runner.sweep.jobs import Loader
 from runner.tables import Group, Outcome, as_csv, columns, group_repeats, markdown_table, text_table
+from runner.yaml_file import read_yaml
 
 NOT_TOLD = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # they change no result
 MORE_IS_BETTER = ("accuracy", "r2")
@@ -39,8 +39,8 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """The best value of the metric that was watched, and the metrics of the test split."""
-        best = self.results.get("best")
-        found = {f"best {best['metric']}": best["value"]} if isinstance(best, dict) else {}
+        best = self.results.get("best") or {}
+        found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
         test = self.results.get("test") or {}
         return found | {f"test/{name}": value for name, value in test.items() if value is not None}
 
@@ -152,7 +152,7 @@ def read_run(folder: Path, name: str) -> Run:
     """A run folder, whatever state it is in."""
     results = read_results(folder)
     try:
-        values = yaml.load((folder / "config.yaml").read_text(), Loader)
+        values = read_yaml(folder / "config.yaml")
         config = flatten(values) if isinstance(values, dict) else {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         config = {}

@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from runner.errors import ConfigError, nearest
 from runner.settings import Config, parse
+from runner.yaml_file import read_yaml
 
 PACKAGED = Path(__file__).parent / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -67,6 +68,7 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}  # asking Hydra takes a millisecond
 
     @cached_property
     def constant(self) -> set[str]:
@@ -90,13 +92,19 @@ class Composer:
         """
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
-            choices = tuple(str(each.input_line) for each in parsed if not self._is_value(each))
-            if choices not in self._bases:
-                self._bases[choices] = self.loader.load_sweep_config(self.master, list(choices))
-            cfg = copy.deepcopy(self._bases[choices])
             for each in parsed:
-                if self._is_value(each):
-                    OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
+                if each.is_sweep_override():
+                    raise ConfigError(f"{each.input_line}: one value at a time")
+            if all(self._is_group(each) or _is_value(each) for each in parsed):
+                choices = tuple(str(each.input_line) for each in parsed if self._is_group(each))
+                if choices not in self._bases:
+                    self._bases[choices] = self.loader.load_sweep_config(self.master, list(choices))
+                cfg = copy.deepcopy(self._bases[choices])
+                for each in parsed:
+                    if not self._is_group(each):
+                        OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
+            else:  # keys that are added or taken away
+                cfg = self.loader.load_sweep_config(self.master, list(overrides))
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
@@ -118,15 +126,22 @@ class Composer:
                 raise ConfigError(f"{each.input_line}: lists no values; to search in it: hydra/sweeper=optuna")
         return {each.get_key_element(): _choices(each) for each in parsed}
 
-    def _is_value(self, override: Override) -> bool:
-        plain = override.type == OverrideType.CHANGE and override.package is None
-        return plain and not self.loader.get_group_options(override.key_or_group)
+    def _is_group(self, override: Override) -> bool:
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return self._groups[key]
 
     @property
     def config_dir(self) -> str | None:
         """The value of --config-dir."""
         source = next((s for s in self.master.hydra.runtime.config_sources if s.provider == "command-line"), None)
         return None if source is None else str(source.path)
+
+
+def _is_value(override: Override) -> bool:
+    """Whether it only sets another value."""
+    return override.type == OverrideType.CHANGE and override.package is None
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -159,6 +174,7 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file is damaged, or an override names no key of it.
     """
     try:
+        read_yaml(path)  # bounds its aliases, which OmegaConf does not
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig):
             raise ConfigError(f"{path}: damaged: it holds no keys and values")
@@ -171,7 +187,7 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
                 choice = compose_group(group, choice)
             OmegaConf.update(cfg, group, choice, merge=False)
     except (OSError, YAMLError, *COMPOSITION_ERRORS) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
     return typed(cfg)
 
 

@@ -62,6 +62,8 @@ def run(
         saved, warnings = checkpoints.load_newest("cpu") if resume else (None, [])
         if saved:
             refuse_another(config, saved)
+            saved["behind"] = saved["behind"] and not overrides
+        rungs = None if resume and overrides else Rungs.of(config, folder)  # who asks for more epochs gets them
         if resume:
             overrides = read_overrides(folder / "overrides.yaml") + overrides
         with logging_to(folder / "run.log"), Stop() as stop:
@@ -71,7 +73,7 @@ def run(
                     log.warning(warning)
                 prepare(config, folder, saved, results, resume)
                 try:
-                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept)
+                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
                 except (Exception, SystemExit) as error:
                     exit_code = report(error, results)
             except Stopped as signal:
@@ -101,12 +103,13 @@ def train_and_test(
     results: Results,
     stop: Stop,
     swept: Mapping[str, Any] | None,
+    rungs: Rungs | None,
 ) -> int:
     """The steps of a run, from the beginning or from what was saved. Returns the exit code; raises what goes wrong."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     exp = build(config)
-    exp.rungs = Rungs.of(config, folder)
+    exp.rungs = rungs
     state = starting_state(exp)
     if saved:
         exp.load_state_dict(saved)

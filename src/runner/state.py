@@ -1,5 +1,6 @@
 """Where a training stands: everything that changes while it runs, beside the weights."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,10 +24,10 @@ class Best:
     stale: int = 0
 
     def look(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
-        """Whether the metric is better than ever; a value that is no number never is."""
+        """Whether the metric is better than ever; a value that is no finite number never is."""
         value = metrics[self.metric]
         sign = 1 if self.mode == "max" else -1
-        better = value == value and (self.value is None or sign * (value - self.value) > self.min_delta)
+        better = math.isfinite(value) and (self.value is None or sign * (value - self.value) > self.min_delta)
         if better:
             self.value, self.epoch, self.step, self.stale = value, epoch, step, 0
         else:

@@ -54,7 +54,7 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
         if due and not validate(exp, state, tracker, stop):
             break
         end_epoch(exp, state, tracker, clock)
-        state.behind = exp.rungs is not None and exp.rungs.is_behind(state.epoch)
+        state.behind = exp.rungs is not None and not finished(exp, state) and exp.rungs.is_behind(state.epoch)
         if state.improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
             save(exp, state, tracker, checkpoints, clock)
 

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -257,3 +258,82 @@ def test_the_driver_never_imports_torch(workdir: Path) -> None:
         "sys.exit(code or 10 * ('torch' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_a_job_with_an_infinite_metric_costs_only_itself(sweep: Callable[..., Path]) -> None:
+    folder = sweep("optim.lr=1e25,0.1", "trainer.max_steps=1", "optim.momentum=0")
+    assert statuses(folder)["optim.lr=0.1"] == "completed"
+    assert json.loads((folder / "sweep.json").read_text())["best"]["job"] == "optim.lr=0.1"
+
+
+def test_a_job_that_cannot_be_resumed_is_told_so(
+    sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep("seed=0,1")
+    job = folder / "seed=0"
+    (job / "results.json").write_text((job / "results.json").read_text().replace("completed", "interrupted"))
+    for path in (job / "checkpoints").iterdir():
+        path.write_bytes(b"rubbish")
+    assert cli.main(["resume", str(folder)]) == 1
+    assert "failed     1/2 seed=0: CheckpointError: no good checkpoint is left" in said(capsys)
+    assert statuses(folder)["seed=0"] == "failed"
+
+
+def test_a_job_folder_that_cannot_be_made_costs_only_that_job(
+    sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = sweep("seed=0,1,2", "trainer.max_steps=1")
+    for name in ("seed=0", "seed=1"):
+        shutil.rmtree(folder / name)
+    (folder / "seed=0").write_text("a file")
+    assert cli.main(["resume", str(folder)]) == 1
+    assert "seed=0: its folder cannot be made" in said(capsys)
+    assert list(statuses(folder).values()) == ["waiting", "completed", "completed"]
+
+
+def test_a_resume_with_nothing_left_brings_the_table_up_to_date(sweep: Callable[..., Path]) -> None:
+    folder = sweep("seed=0,1", "trainer.max_steps=1")
+    before = (folder / "sweep.csv").read_text()
+    (folder / "sweep.csv").write_text(before.replace("completed", "running"))
+    assert cli.main(["resume", str(folder)]) == 0
+    assert (folder / "sweep.csv").read_text() == before
+
+
+def test_lost_results_do_not_make_a_run_start_again(sweep: Callable[..., Path]) -> None:
+    folder = sweep("seed=0,1")
+    table = metrics_table(folder / "seed=0")
+    (folder / "seed=0" / "results.json").unlink()
+    assert cli.main(["resume", str(folder)]) == 0
+    assert metrics_table(folder / "seed=0") == table
+
+
+def test_a_run_started_within_a_sweep_s_folder_is_a_run(
+    sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = sweep("trainer.max_steps=1")
+    monkeypatch.chdir(folder)
+    assert cli.main([*TINY, "device.threads=1", "trainer.max_steps=1"]) == 0
+    assert len(list(folder.glob("outputs/*/*/results.json"))) == 1
+
+
+def test_a_job_that_was_stopped_early_may_be_trained_further(sweep: Callable[..., Path]) -> None:
+    folder = sweep(
+        *("optim.lr=0.1,1e-09", "trainer.epochs=4", "trainer.batch_size=64", "sweep.jobs=1"),
+        *("sweep.asha.min_epochs=2", "sweep.asha.reduction=2"),
+    )
+    job = folder / "optim.lr=1e-09"
+    before = digests(job)
+    assert cli.main(["resume", str(job)]) == 0  # nothing to do
+    assert digests(job) == before
+    assert cli.main(["resume", str(job), "trainer.epochs=6"]) == 0
+    assert (results(job)["status"], results(job)["epoch"]) == ("completed", 6)
+
+
+def test_who_has_trained_all_epochs_is_not_stopped_early(sweep: Callable[..., Path]) -> None:
+    folder = sweep("optim.lr=0.1,1e-09", "sweep.asha.min_epochs=2", "sweep.jobs=1", "trainer.batch_size=64")
+    assert set(statuses(folder).values()) == {"completed"}
+
+
+def test_keys_that_are_added_are_set_as_hydra_sets_them(sweep: Callable[..., Path]) -> None:
+    folder = sweep("seed=1,2", "++trainer.max_steps=1")
+    assert {job.config.trainer.max_steps for job in Sweep.open(folder).jobs} == {1}

@@ -112,7 +112,7 @@ def test_a_frozen_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert swept_in(tmp_path / "another") == {}
 
 
-@pytest.mark.parametrize("text", ["", "jobs: 3", "jobs: [{folder: a}]", "jobs: [", "\udcff"])
+@pytest.mark.parametrize("text", ["", "jobs: 3", "jobs: []", "jobs: [{folder: a}]", "jobs: [", "\udcff"])
 def test_a_damaged_sweep_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigError, match=r"sweep.yaml: damaged"):
@@ -128,3 +128,19 @@ def test_the_command_that_repeats_a_job_has_its_threads_and_no_sweep(tmp_path: P
     assert job.command == "python -m runner optim.lr=0.1 'name='\"'\"'a b'\"'\"'' device.threads=1"
     swept = Job("x", ["sweep.jobs=2", "device.threads=1"], ["--config-dir", "/mine"], {}, job.config)
     assert swept.command == "python -m runner --config-dir /mine device.threads=1"
+
+
+@pytest.mark.parametrize("folder", ["../../evil", "/tmp/evil", "", ".", "..", "a/b", 3, None])
+def test_a_job_s_folder_cannot_leave_the_sweep_s(tmp_path: Path, folder: object) -> None:
+    make(tmp_path).save()
+    text = (tmp_path / "sweep.yaml").read_text()
+    (tmp_path / "sweep.yaml").write_text(
+        text.replace("folder: optim.lr=0.1", f"folder: {folder!r}".replace("None", "null"))
+    )
+    with pytest.raises(ConfigError, match="damaged"):
+        Sweep.open(tmp_path)
+
+
+def test_texts_that_look_like_other_values_stay_texts(tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text("- {name: 'true', seed: 1e-3}\n")
+    assert read_job_file(tmp_path / "jobs.yaml") == [["name='true'", "seed=1e-3"]]

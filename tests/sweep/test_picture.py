@@ -43,6 +43,12 @@ def test_names_stand_side_by_side() -> None:
     assert [label.get_text() for label in drawn.get_xticklabels()] == ["mlp", "lenet"]
 
 
+def test_null_is_a_value() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, clip=None), group(0.1, clip=0.5)], "clip", NAME)
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["null", "0.5"]
+
+
 def test_two_keys_make_a_heat_map() -> None:
     drawn = axes()
     groups = [group(10 * lr + seed, lr=lr, width=seed) for lr in (0.2, 0.1) for seed in (1, 2)]
@@ -59,8 +65,10 @@ def test_two_keys_make_a_heat_map() -> None:
         [{"optim.lr": 0.1, "model": "mlp"}, {"optim.lr": 0.01, "model": "lenet"}],
         [{"a": 1, "b": 2, "c": [3]}, {"a": 2, "b": None, "c": [4]}],
         [{}],
+        [{"seed": 1}, {"seed": 2}],
+        [{"name": "a$x_{$"}, {"name": "b$y$"}],
     ],
-    ids=["one", "two", "three", "none"],
+    ids=["one", "two", "three", "none", "seeds", "formulas"],
 )
 @pytest.mark.parametrize("ended", [True, False])
 def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]], ended: bool) -> None:

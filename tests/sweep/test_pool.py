@@ -9,7 +9,7 @@ from helpers import results
 DEATHS = {
     "raise": ("failed", "ValueError: on purpose"),
     "exit": ("failed", "SystemExit: 7"),
-    "quit": ("failed", "Died: the process ended itself with exit code 0; see run.log"),
+    "quit": ("failed", "Died: ended itself with exit code 0; see run.log"),
     "kill": ("failed", "Killed: killed by SIGKILL: someone's kill -9, or the system because memory ran out"),
     "segfault": ("failed", "Died: killed by SIGSEGV: Segmentation fault; see run.log"),
     "memory": ("failed", "can't allocate memory"),

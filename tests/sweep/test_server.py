@@ -11,7 +11,7 @@ from runner.sweep import server
     [
         (-signal.SIGKILL, "killed by SIGKILL: someone's kill -9, or the system because memory ran out"),
         (-signal.SIGSEGV, "killed by SIGSEGV: Segmentation fault"),
-        (3, "the process ended itself with exit code 3"),
+        (3, "ended itself with exit code 3"),
     ],
 )
 def test_how_a_process_ended_in_words(code: int, words: str) -> None:

@@ -114,3 +114,37 @@ def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
     assert table.status(job) == "failed"  # what has ended is not read again and again
     table.forget(job)
     assert table.status(job) == "running"
+
+
+def test_a_group_with_failed_repeats_is_best_only_where_none_is_whole(tmp_path: Path) -> None:
+    table = make(
+        tmp_path,
+        {"optim.lr": 0.1, "seed": 0, "best": 0.1},
+        {"optim.lr": 0.1, "seed": 1, "status": "diverged"},
+        {"optim.lr": 0.2, "seed": 0, "best": 0.4},
+        {"optim.lr": 0.2, "seed": 1, "best": 0.3},
+    )
+    best = table.best()
+    assert best is not None
+    assert best.folder == "job3"
+
+
+def test_a_best_that_is_no_number_is_none(tmp_path: Path) -> None:
+    table = make(tmp_path, {"a": 1, "best": 0.1}, {"a": 2, "best": 0.5})
+    (tmp_path / "job0" / "results.json").write_text(
+        '{"status": "completed", "best": {"metric": "val/loss", "value": null}, "test": {"loss": null}}'
+    )
+    table.save()
+    best = table.best()
+    assert best is not None
+    assert best.folder == "job1"
+
+
+def test_what_is_left_is_what_a_resume_runs(tmp_path: Path) -> None:
+    statuses = ("completed", "stopped early", "failed", "diverged", "interrupted", "running", "waiting")
+    table = make(tmp_path, *({"a": n, "status": status} for n, status in enumerate(statuses)))
+    assert [table.is_left(job) for job in table.sweep.jobs] == [False, False, False, False, True, True, True]
+    assert [table.is_left(job, retry_failed=True) for job in table.sweep.jobs] == [False, False, *[True] * 5]
+    (tmp_path / "job2" / "results.json").write_text('{"status": "failed", "error": {"type": "Killed", "message": ""}}')
+    table.forget(table.sweep.jobs[2])
+    assert table.is_left(table.sweep.jobs[2])

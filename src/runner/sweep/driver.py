@@ -12,7 +12,7 @@ from typing import Any
 from runner.config import Composer
 from runner.errors import ConfigError
 from runner.log import console
-from runner.results import DONE, ENDED, read_results, status_of
+from runner.results import DONE, read_results, status_of
 from runner.run_folder import locked, make_folder, safe_name
 from runner.settings import Config, flatten
 from runner.stop import Stop
@@ -24,6 +24,9 @@ from runner.sweep.screen import Screen, show_end, show_plan
 from runner.sweep.table import Table
 
 current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
+
+
+MOST_TOLD = 5  # jobs that do not compose; to find out why takes a while
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,9 @@ class Machine:
         """For each job, so that all together have no more than there are cores."""
         return max(1, cores() // self.places)
 
-    def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} each"
-        on = f"on GPUs {', '.join(self.gpus)}" if self.gpus else threads
-        return f"{self.places} at a time, {on}"
+    def describe(self, threads: int | None) -> str:
+        each = f"{threads} thread{'' if threads == 1 else 's'} each"
+        return f"{self.places} at a time, " + (f"on GPUs {', '.join(self.gpus)}" if self.gpus else each)
 
 
 def plan(
@@ -75,12 +77,17 @@ def plan(
             configs[number] = composer.compose(texts[-1])
         except ConfigError as error:
             problems[number] = error.problems
+            if len(problems) == MOST_TOLD:
+                break
     refused, gpus = server.check(configs)
     problems |= refused
     names = names[-len(texts) :]
     if problems:
         raise ConfigError(*told(problems, names))
 
+    metrics = {(each.trainer.checkpoint.metric, each.trainer.checkpoint.mode) for each in configs.values()}
+    if len(metrics) > 1:
+        console.print("warning: the jobs have different trainer.checkpoint.metric; the best is told by the first job's")
     machine = Machine.share(configs[0].sweep.jobs, gpus, len(configs))
     jobs, flags = [], ["--config-dir", composer.config_dir] if composer.config_dir else []
     for number, config in configs.items():
@@ -156,7 +163,7 @@ def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:
     Raises:
         SystemExit: a signal ended it, after the jobs had saved; or a job failed and sweep.on_error is stop.
     """
-    show_plan(sweep, len(jobs), str(machine))
+    show_plan(sweep, len(jobs), machine.describe(jobs[0].config.device.threads))
     with locked(sweep.folder), Stop() as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
         stop.can_wait = True
         pool = Pool(sweep, machine.places, machine.gpus, stop, screen, files.save)
@@ -176,7 +183,7 @@ class Files:
         try:
             self.table.save()
             self.picture.save(last)
-        except OSError as error:
+        except Exception as error:  # a full disk, or a fault of a picture, is not worth a job
             console.print(f"warning: the table cannot be written: {error}; the sweep goes on", style="yellow")
 
     def __enter__(self) -> "Files":
@@ -221,8 +228,9 @@ def run_one(folder: Path, number: int) -> float:
 def best_of(sweep: Sweep, job: Job) -> float:
     """The best metric of a job; of one that is not done the worst there is, so that a search stays away from it."""
     results = read_results(sweep.path(job))
-    if results.get("status") in DONE and results.get("best"):
-        return float(results["best"]["value"])
+    value = (results.get("best") or {}).get("value")
+    if results.get("status") in DONE and value is not None:
+        return float(value)
     return math.inf if job.config.trainer.checkpoint.mode == "min" else -math.inf
 
 
@@ -238,20 +246,14 @@ def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
     server.start()
     sweep = Sweep.open(folder)
     current[:] = [(sweep, time.monotonic())]
-    left = [job for job in sweep.jobs if is_left(sweep.path(job), retry_failed)]
+    table = Table(sweep)
+    left = [job for job in sweep.jobs if table.is_left(job, retry_failed)]
     if not left:
-        console.print(f"nothing is left to do: {folder}")
+        with locked(folder), Files(table):
+            console.print(f"nothing is left to do: {folder}")
         return finish()
     problems, gpus = server.check(dict(enumerate(job.config for job in left)))
     if problems:
         raise ConfigError(*told(problems, [job.folder for job in left]))
     run(sweep, left, Machine.share(jobs or sweep.settings.jobs, gpus, len(left)))
     return finish()
-
-
-def is_left(folder: Path, retry_failed: bool) -> bool:
-    """Whether a job is to run again. One that was killed from outside was interrupted, whatever killed it."""
-    results = read_results(folder)
-    killed = (results.get("error") or {}).get("type") == "Killed"
-    failed = results.get("status") in ("failed", "diverged")
-    return results.get("status") not in ENDED or (failed and (killed or retry_failed))

@@ -16,10 +16,10 @@ from runner.errors import ConfigError
 from runner.files import write_atomically
 from runner.run_folder import safe_name
 from runner.settings import Config, parse
+from runner.yaml_file import read_yaml
 
 FILE = "sweep.yaml"
 LONGEST_NAME = 120
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
 NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # 1e-3 too, which YAML takes for a text
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -64,12 +64,17 @@ class Sweep:
         """Reads sweep.yaml.
 
         Raises:
-            ConfigError: it is damaged.
+            ConfigError: it is damaged, or would lead out of the folder.
         """
         try:
-            frozen = yaml.load((folder / FILE).read_text(), Loader)
+            frozen = read_yaml(folder / FILE)
             jobs = [Job(**{**job, "config": parse(job["config"])}) for job in frozen["jobs"]]
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+            for job in jobs:
+                if job.folder != safe_name(job.folder, LONGEST_NAME):
+                    raise ValueError(f"{job.folder!r} is no name of a job's folder")
+            if not jobs:
+                raise ValueError("it has no jobs")
+        except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{folder / FILE}: damaged: {error}") from error
         return cls(folder, jobs)
 
@@ -140,7 +145,7 @@ def read_job_file(path: Path) -> list[list[str]]:
         ConfigError: there is no such file, or it holds something else.
     """
     try:
-        sets = yaml.load(path.read_text(), Loader)
+        sets = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"sweep.file: {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -170,6 +175,6 @@ def _as_override(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and not NUMBER_OR_NAME.fullmatch(value):
+    if isinstance(value, str) and (value.lower() in ("true", "false", "null") or not NUMBER_OR_NAME.fullmatch(value)):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return str(value)

@@ -1,11 +1,13 @@
 """sweep.png: the metric against what the sweep is over."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.files import write_atomically
 from runner.sweep import server
 from runner.sweep.table import Table
 from runner.tables import Group, show
@@ -39,26 +41,33 @@ def draw(table: Table, target: Path) -> None:
     from matplotlib.figure import Figure
 
     name = f"best {table.metric}"
-    groups = [group for group in table.groups() if name in group.mean]
-    keys = list(dict.fromkeys(key for group in table.groups() for key in group.keys))
+    everything = table.groups()
+    if not any(group.keys for group in everything):  # repeats alone: each job for itself
+        everything = [Group({"job": j.folder}, [j.folder], 1, table.metrics(j), {name: None}) for j in table.sweep.jobs]
+    groups = [group for group in everything if name in group.mean]
+    keys = list(dict.fromkeys(key for group in everything for key in group.keys))
     wide = len(keys) if len(keys) > 2 else 1
     figure = Figure(figsize=(2 + 4.5 * wide, 4.5), layout="constrained")
-    if len(keys) == 2 and len({len(choices(groups, key)) for key in keys} - {0, 1}) > 0:
+    if len(keys) == 2 and groups:
         heat_map(figure.subplots(), groups, keys[0], keys[1], name)
     else:
-        for axes, key in zip(figure.subplots(1, wide, squeeze=False)[0], keys or ["job"], strict=False):
+        for axes, key in zip(figure.subplots(1, wide, squeeze=False)[0], keys, strict=False):
             against(axes, groups, key, name)
     counts = ", ".join(f"{n} {status}" for status, n in table.counts().items())
-    figure.suptitle(f"{table.sweep.folder.name}: {counts}", fontsize=10)
-    target_part = target.with_name(f".{target.name}.part")
-    with target_part.open("wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
-    target_part.replace(target)
+    figure.suptitle(plain(f"{table.sweep.folder.name}: {counts}"), fontsize=10)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    write_atomically(target, buffer.getvalue())
+
+
+def plain(value: Any) -> str:
+    """A value as text in which matplotlib sees no formula."""
+    return ("null" if value is None else show(value)).replace("$", r"\$")
 
 
 def choices(groups: Sequence[Group], key: str) -> list[Any]:
     """The values of a key: numbers in their order, anything else as it came."""
-    found = list({str(value): value for group in groups if (value := group.keys.get(key)) is not None}.values())
+    found = list({str(group.keys[key]): group.keys[key] for group in groups if key in group.keys}.values())
     return sorted(found) if all(is_number(value) for value in found) else found
 
 
@@ -75,7 +84,7 @@ def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
     """The metric against one key."""
     values = choices(groups, key)
     numeric = bool(values) and all(map(is_number, values))
-    shown = [group for group in groups if group.keys.get(key) in values]
+    shown = [group for group in groups if key in group.keys]
     places = [group.keys[key] if numeric else values.index(group.keys[key]) for group in shown]
     means = [group.mean[name] for group in shown]
     line = "-" if numeric and len({str(place) for place in places}) == len(places) else ""
@@ -85,8 +94,8 @@ def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
     if numeric and is_logarithmic(values):
         axes.set_xscale("log")
     elif not numeric:
-        axes.set_xticks(range(len(values)), [show(value) for value in values], rotation=30 if len(values) > 4 else 0)
-    axes.set(xlabel=key, ylabel=name)
+        axes.set_xticks(range(len(values)), [plain(value) for value in values], rotation=30 if len(values) > 4 else 0)
+    axes.set(xlabel=plain(key), ylabel=name)
     if means and max(means) > 20 * abs(min(means)) > 0 and min(means) > 0:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
@@ -97,7 +106,7 @@ def heat_map(axes: Any, groups: Sequence[Group], across: str, down: str, name: s
     columns, rows = choices(groups, across), choices(groups, down)
     cells = [[math.nan] * len(columns) for _ in rows]
     for group in groups:
-        if group.keys.get(across) in columns and group.keys.get(down) in rows:
+        if across in group.keys and down in group.keys:
             cells[rows.index(group.keys[down])][columns.index(group.keys[across])] = group.mean[name]
     image = axes.imshow(cells, cmap="viridis", aspect="auto")
     for row, values in enumerate(cells):
@@ -106,7 +115,7 @@ def heat_map(axes: Any, groups: Sequence[Group], across: str, down: str, name: s
                 red, green, blue, _ = image.cmap(image.norm(value))
                 dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
                 axes.text(column, row, show(value), ha="center", va="center", color="white" if dark else "black")
-    axes.set_xticks(range(len(columns)), [show(value) for value in columns])
-    axes.set_yticks(range(len(rows)), [show(value) for value in rows])
+    axes.set_xticks(range(len(columns)), [plain(value) for value in columns])
+    axes.set_yticks(range(len(rows)), [plain(value) for value in rows])
     axes.set(xlabel=across, ylabel=down)
     axes.figure.colorbar(image, label=name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 from runner.errors import ConfigError
 from runner.results import DONE, ENDED, Results, now, read_results, status_of
@@ -28,20 +29,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @dataclass
 class Running:
     """A job's process.
 
     Args:
         slot: which of the places it takes.
-        before: seconds that the run had taken when its process was started.
+        before: what results.json said when its process was started.
         asked: when it was asked to stop, because its time was up.
     """
 
     job: Job
     process: ForkServerProcess
     slot: int
-    before: float
+    before: dict[str, Any]
     started: float = field(default_factory=time.monotonic)
     asked: float | None = None
 
@@ -94,29 +103,38 @@ class Pool:
         slot, settings = self.free.pop(0), self.sweep.settings
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus and job.config.device.name in ("auto", "cuda") else None
         self.tries[job.folder] = self.tries.get(job.folder, 0) + 1
-        folder = fill_run_folder(self.sweep.path(job))
-        before = read_results(folder).get("seconds", {}).get("total", 0.0)
-        process = server.start_job(job.config, folder, job.overrides, job.swept, gpu)
-        self.running.append(Running(job, process, slot, before))
+        try:
+            folder = fill_run_folder(self.sweep.path(job))
+            process = server.start_job(job.config, folder, job.overrides, job.swept, gpu)
+        except OSError as error:
+            self.free.append(slot)
+            self.screen.refused(job, f"its folder cannot be made: {error}")
+            return
+        self.running.append(Running(job, process, slot, read_results(folder)))
         self.screen.started(job, again=self.tries[job.folder] - 1, of=settings.retries)
 
     def settle(self, each: Running) -> bool:
         """Notes how a job ended; returns whether it is to be tried again."""
-        code = each.process.exitcode
+        code, pid = each.process.exitcode, each.process.pid
+        if pid is not None and is_alive(pid):  # the server has died, and cannot tell of its children
+            self.kill(each)
         each.process.close()
         self.running.remove(each)
         self.free.append(each.slot)
         settings, folder = self.sweep.settings, self.sweep.path(each.job)
-        status = status_of(folder)
+        status, untouched = status_of(folder), read_results(folder) == each.before
         if each.asked is not None and status not in ENDED:
             self.note(each, "Timeout", f"sweep.timeout: not done after {settings.timeout:g} seconds")
-        elif status not in (*ENDED, "interrupted"):
+        elif status not in (*ENDED, "interrupted") or (untouched and not self.ending):
             if self.ending:
                 self.note(each, None, "stopped before it could save")
             else:
                 kind = "Killed" if code == -signal.SIGKILL else "Died"
                 self.note(each, kind, f"{server.describe_exit(code)}; see run.log")
-        self.screen.ended(each.job)
+        if untouched and read_results(folder) == each.before and not self.ending:
+            self.screen.refused(each.job, "another process works in its folder, or it cannot be written")
+        else:
+            self.screen.ended(each.job)
         self.save()
         status = status_of(folder)
         again = status == "failed" and self.tries[each.job.folder] <= settings.retries and not self.ending
@@ -129,7 +147,7 @@ class Pool:
         job, folder = each.job, self.sweep.path(each.job)
         with suppress(OSError, ConfigError), locked(folder):  # another live run in the folder tells its own story
             results = Results.open(folder, job.config.name, job.config.seed, job.overrides)
-            results.spent = each.before + time.monotonic() - each.started
+            results.spent = each.before.get("seconds", {}).get("total", 0.0) + time.monotonic() - each.started
             error = None if kind is None else {"type": kind, "message": message}
             results.update(status="interrupted" if kind is None else "failed", error=error, finished=now())
             with (folder / "run.log").open("a") as file:

@@ -63,6 +63,11 @@ class Screen:
         else:
             self.say("stopped", job, f" at epoch {results.get('epoch', 0)}", style="yellow")
 
+    def refused(self, job: Job, why: str) -> None:
+        """A job that could not even begin."""
+        self.running.pop(job.folder, None)
+        self.say("failed", job, f": {why}", style="red")
+
     def ending(self, running: Sequence[Job]) -> None:
         if running:
             names = ", ".join(job.folder for job in running)
@@ -98,10 +103,8 @@ class Screen:
 
 def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
     """What is about to run: so many of the sweep's jobs."""
-    if sweep.jobs[-1].folder == sweep.jobs[jobs - 1].folder:  # the first of them, or all: not what a search adds
-        console.print(f"folder   {sweep.folder}")
     over = f" over {', '.join(sweep.swept)}" if sweep.swept else ""
-    console.print(f"sweep    {jobs} jobs{over}, {where}")
+    console.print(f"folder   {sweep.folder}\nsweep    {jobs} jobs{over}, {where}")
 
 
 def show_end(table: Table, seconds: float) -> None:
@@ -122,7 +125,6 @@ def show_end(table: Table, seconds: float) -> None:
     console.print(f"look     tensorboard --logdir {sweep.folder}")
     if counts.get("failed") or counts.get("diverged"):
         console.print(f"again    python -m runner resume {sweep.folder} --retry-failed")
-    if any(status not in (*DONE, "failed", "diverged") for status in counts):
-        left = [job.folder for job in sweep.jobs if table.status(job) not in (*DONE, "failed", "diverged")]
+    if left := [job.folder for job in sweep.jobs if table.is_left(job)]:
         console.print(f"left     {len(left)} jobs: {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
         console.print(f"go on    python -m runner resume {sweep.folder}")

@@ -43,7 +43,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
         found: tuple[dict[int, Sequence[str]], list[str]] = receive.recv()
     except EOFError:
         process.join()
-        raise RunnerError(f"the process that checked the jobs died: {describe_exit(process.exitcode)}") from None
+        raise RunnerError(f"the process that checked the jobs {describe_exit(process.exitcode)}") from None
     process.join()
     return found
 
@@ -63,10 +63,12 @@ def start_job(
 
 
 def draw(table: Any, target: Path) -> None:
-    """Draws the picture of a sweep's table."""
+    """Draws the picture of a sweep's table. Raises RunnerError when it cannot."""
     process = context.Process(target=_draw, args=(table, target))
     process.start()
     process.join()
+    if process.exitcode:
+        raise RunnerError(f"{target}: the process that drew it {describe_exit(process.exitcode)}")
 
 
 def _draw(table: Any, target: Path) -> None:
@@ -93,4 +95,4 @@ def describe_exit(code: int | None) -> str:
         return "killed by SIGKILL: someone's kill -9, or the system because memory ran out"
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}: {signal.strsignal(-code)}"
-    return f"the process ended itself with exit code {code}"
+    return f"ended itself with exit code {code}"

@@ -52,7 +52,7 @@ class Table:
         """The best value of the metric, and the metrics of the test split."""
         results = self.results(job)
         best = results.get("best") or {}
-        found = {f"best {best['metric']}": best["value"]} if best else {}
+        found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
         return found | {f"test/{name}": value for name, value in results.get("test", {}).items() if value is not None}
 
     def row(self, job: Job) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Table:
         return {
             "job": job.folder,
             "status": self.status(job),
-            **job.swept,
+            **{key: "null" if value is None else value for key, value in job.swept.items()},
             "epoch": results.get("epoch", 0),
             **self.metrics(job),
             "seconds": results.get("seconds", {}).get("total"),
@@ -88,9 +88,17 @@ class Table:
         def rank(metrics: Mapping[str, float]) -> float:
             return sign * metrics[name] if name in metrics else math.inf
 
-        group = min(self.groups(), key=lambda group: rank(group.mean))
+        # Where some repeats of a group failed, the mean is over the lucky ones.
+        group = min(self.groups(), key=lambda group: (group.n < len(group.names), rank(group.mean)))
         done = [job for job in self.sweep.jobs if job.folder in group.names and self.status(job) in DONE]
         return min(done, key=lambda job: rank(self.metrics(job)), default=None)
+
+    def is_left(self, job: Job, retry_failed: bool = False) -> bool:
+        """Whether a resume runs the job. One that was killed from outside was interrupted, whatever killed it."""
+        results = self.results(job)
+        killed = (results.get("error") or {}).get("type") == "Killed"
+        failed = results.get("status") in ("failed", "diverged")
+        return results.get("status") not in ENDED or (failed and (killed or retry_failed))
 
     def counts(self) -> dict[str, int]:
         """How many jobs have each status."""

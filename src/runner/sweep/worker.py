@@ -1,5 +1,6 @@
 """What runs in a job's process."""
 
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,14 @@ from typing import Any
 import torch
 
 from runner.check import check, load_plugins
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 from runner.log import console
-from runner.results import FILE
+from runner.results import Results, now
 from runner.run import run
+from runner.run_folder import locked
 from runner.settings import parse
+
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
@@ -55,8 +60,17 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
     faulthandler.enable()
     config = parse(values)
     load_plugins(config.plugins)
-    resume = (folder / FILE).exists()
-    sys.exit(run(config, folder, [] if resume else overrides, resume=resume, swept=swept))
+    resume = (folder / "config.yaml").exists()
+    typed = [] if (folder / "overrides.yaml").exists() else overrides
+    try:
+        sys.exit(run(config, folder, typed, resume=resume, swept=swept))
+    except RunnerError as error:  # the run could not even begin
+        print(f"error: {error}", file=sys.stderr)
+        with locked(folder):
+            results = Results.open(folder, config.name, config.seed, overrides)
+            told = {"type": type(error).__name__, "message": str(error)}
+            results.update(status="failed", error=told, finished=now(), resumed=results.values["resumed"] + resume)
+        sys.exit(error.exit_code)
 
 
 def die_with_the_driver() -> None:
@@ -64,6 +78,9 @@ def die_with_the_driver() -> None:
     os.setsid()
     driver = multiprocessing.parent_process()
     assert driver is not None
+    with suppress(OSError, AttributeError):  # Linux: when the server goes, which no thread of ours has to notice
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # it lives as long as this
 
     def watch() -> None:
         wait([driver.sentinel])
