@@ -2,7 +2,7 @@
 
 torch's SummaryWriter hands its events to a thread: whether they have reached the disk is not known when a checkpoint is
 saved, a failing disk kills the thread with a traceback, and a scalar costs three times as much. The formats are
-TensorBoard's own, from its own package.
+TensorBoard's own messages, from its own package; record_file.py frames them.
 """
 
 import itertools
@@ -19,9 +19,16 @@ from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard import summary as summaries
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DataType
+from tensorboard.plugins.hparams.api_pb2 import DataType as HParamType
+from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
+from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
+
+from runner.record_file import write_record
 
 log = logging.getLogger("runner")
 _numbers = itertools.count()
@@ -46,7 +53,12 @@ class EventFile:
 
     def text(self, tag: str, text: str) -> None:
         """Text as it is, in fixed width."""
-        self._add(summaries.text(tag, "".join(f"    {line}\n" for line in text.splitlines())))
+        fixed = "".join(f"    {line}\n" for line in text.splitlines())
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype=DataType.DT_STRING, string_val=[fixed.encode()], tensor_shape=shape)
+        plugin = SummaryMetadata.PluginData(plugin_name="text", content=TextPluginData(version=0).SerializeToString())
+        metadata = SummaryMetadata(plugin_data=plugin)
+        self._add(Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)]))
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
         """A PNG file as it is."""
@@ -71,9 +83,27 @@ class EventFile:
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
         """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""
-        plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in values.items()}
-        for summary in summaries.hparams(plain, dict.fromkeys(metrics, 0.0)):
-            self._add(summary)
+        start = SessionStartInfo()
+        infos = []
+        for key, value in values.items():
+            if isinstance(value, int | float):
+                start.hparams[key].number_value = value
+            else:
+                start.hparams[key].string_value = str(value)
+            kind = "DATA_TYPE_FLOAT64" if isinstance(value, int | float) else "DATA_TYPE_STRING"
+            infos.append(HParamInfo(name=key, type=HParamType.Value(kind)))
+        experiment = Experiment(
+            hparam_infos=infos, metric_infos=[MetricInfo(name=MetricName(tag=metric)) for metric in metrics]
+        )
+        end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"))
+        for tag, content in (
+            ("experiment", HParamsPluginData(experiment=experiment, version=0)),
+            ("session_start_info", HParamsPluginData(session_start_info=start, version=0)),
+            ("session_end_info", HParamsPluginData(session_end_info=end, version=0)),
+        ):
+            plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+            metadata = SummaryMetadata(plugin_data=plugin)
+            self._add(Summary(value=[Summary.Value(tag=f"_hparams_/{tag}", metadata=metadata)]))
 
     def flush(self) -> None:
         """Hands everything to the system."""
@@ -92,7 +122,7 @@ class EventFile:
     def _write(self, event: Any) -> None:
         with self._forgiving():
             if self._file:
-                RecordWriter(self._file).write(event.SerializeToString())
+                write_record(self._file, event.SerializeToString())
 
     @contextmanager
     def _forgiving(self) -> Iterator[None]:

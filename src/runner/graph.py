@@ -1,5 +1,6 @@
 """The model as a graph for TensorBoard, recorded while one input goes through it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ class _Recorder(TorchFunctionMode):
         self.graph = GraphDef()
         self.modules: list[str] = []  # those whose forward runs, from the outside in
         self.made_by: dict[int, str] = {}
+        self.times = Counter[str]()  # how often a name was wanted
         self.kept: list[Tensor] = []  # alive, so that no other tensor gets their id
         self.add("input", "Placeholder", [], inputs)
 
@@ -38,8 +40,8 @@ class _Recorder(TorchFunctionMode):
         return output
 
     def add(self, name: str, operator: str, arguments: Iterable[Any], made: Tensor) -> None:
-        taken = {node.name for node in self.graph.node}
-        unique = next(each for each in (name, *(f"{name}_{n}" for n in range(1, 100_000))) if each not in taken)
+        self.times[name] += 1
+        unique = name if self.times[name] == 1 else f"{name}_{self.times[name] - 1}"
         flat = [each for one in arguments for each in (one if isinstance(one, list | tuple) else [one])]
         sources = [self.made_by[id(each)] for each in flat if id(each) in self.made_by]
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in made.shape])

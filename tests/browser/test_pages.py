@@ -1,5 +1,6 @@
 """What a person sees, in a real browser: TensorBoard on a sweep, and the page of `compare`."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,8 +32,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium: apt install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS.split())
         yield browser
         browser.close()
 

@@ -5,6 +5,7 @@ torch's SparseAdam is left out: it takes sparse gradients only, which no model h
 
 from torch import optim
 
+from runner.dynamo import import_when_needed
 from runner.optim import gradient_descent
 from runner.registry import OPTIMIZERS
 
@@ -26,5 +27,6 @@ TORCHS: dict[str, type[optim.Optimizer]] = {
     "rprop": optim.Rprop,
     "sgd": optim.SGD,
 }
+import_when_needed()
 for name, optimizer in TORCHS.items():
     OPTIMIZERS.register(name)(optimizer)

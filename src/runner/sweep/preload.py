@@ -11,8 +11,7 @@ for stream in (1, 2):
 with suppress(OSError):
     os.setsid()  # a Ctrl-C in the terminal is for the driver, which tells the jobs
 
-# torch._dynamo is what the first optimizer in a process would import
-for module in ("torch._dynamo", "runner.sweep.worker", "runner.pictures"):
+for module in ("runner.sweep.worker", "runner.pictures"):
     importlib.import_module(module)
 importlib.import_module("runner.check").installed_plugins()
 for registry in importlib.import_module("runner.registry").REGISTRIES.values():
