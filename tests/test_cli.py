@@ -126,6 +126,7 @@ def test_shell_completion_does_without_torch(workdir: Path) -> None:
     assert done.stdout.split() == ["model=lenet"], done.stderr
 
 
+@pytest.mark.slow
 def test_simultaneous_starts_have_folders_of_their_own(workdir: Path) -> None:
     for process in [start(*TINY, "trainer.epochs=1", cwd=workdir) for _ in range(6)]:
         finish(process)
@@ -134,6 +135,7 @@ def test_simultaneous_starts_have_folders_of_their_own(workdir: Path) -> None:
     assert {results(folder)["status"] for folder in folders} == {"completed"}
 
 
+@pytest.mark.slow
 def test_a_second_process_in_a_run_folder_is_refused_and_a_killed_one_holds_no_lock(workdir: Path) -> None:
     first = start(*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=10", "logger=none", cwd=workdir)
     try:
@@ -203,6 +205,7 @@ def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
     assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
     process = start(*TINY, "trainer.epochs=20", cwd=workdir)
     assert process.stdout is not None

@@ -71,6 +71,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: Path) -> None:
     finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project))
     (folder,) = project.glob("outputs/*/*_mine_mine")
@@ -97,6 +98,7 @@ def test_a_fault_in_a_plugin_is_shown_as_it_is(project: Path) -> None:
     assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
 
 
+@pytest.mark.slow
 def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
     installed = project / "site"
     (installed / "parts-1.0.dist-info").mkdir(parents=True)

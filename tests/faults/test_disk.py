@@ -30,6 +30,7 @@ def in_own_mounts(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(apart, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Path) -> None:
     # Adam's state comes with the first step: the checkpoint after it is three times as large as the one before.
     first = run([*OFTEN, "optim=adam", "trainer.max_steps=3"], tmp_path)
@@ -59,6 +60,7 @@ def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Pat
     assert checkpoint(folder)["step"] == 9
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_checkpoint_and_tells_path_and_bytes(tmp_path: Path) -> None:
     # A file system of its own, in a mount namespace of its own, so small that it fills while the run saves.
     disk, outside = tmp_path / "disk", tmp_path / "outside"

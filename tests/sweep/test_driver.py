@@ -132,6 +132,7 @@ def test_a_sweep_stays_under_its_root(workdir: Path, name: str) -> None:
     assert len(list(workdir.glob("outputs/*/*_sweep_*/sweep.md"))) == 1
 
 
+@pytest.mark.slow
 def test_zipped_and_listed_jobs(sweep: Callable[..., Path], workdir: Path) -> None:
     zipped = sweep("optim.lr=0.1,0.2", "seed=1,2", "sweep.zip=true", "trainer.max_steps=1")
     assert set(statuses(zipped)) == {"optim.lr=0.1,seed=1", "optim.lr=0.2,seed=2"}
@@ -168,6 +169,7 @@ def test_a_completed_sweep_has_nothing_to_resume(
     assert digests(folder) == before
 
 
+@pytest.mark.slow
 def test_resuming_leaves_the_completed_as_they_are(sweep: Callable[..., Path], deadly: list[str]) -> None:
     folder = sweep(*deadly, "model.death=none,once,kill", code=1)
     assert statuses(folder) == {
@@ -279,6 +281,7 @@ def test_a_job_that_cannot_be_resumed_is_told_so(
     assert statuses(folder)["seed=0"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_job_folder_that_cannot_be_made_costs_only_that_job(
     sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +302,7 @@ def test_a_resume_with_nothing_left_brings_the_table_up_to_date(sweep: Callable[
     assert (folder / "sweep.csv").read_text() == before
 
 
+@pytest.mark.slow
 def test_lost_results_do_not_make_a_run_start_again(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=0,1")
     table = metrics_table(folder / "seed=0")
@@ -316,6 +320,7 @@ def test_a_run_started_within_a_sweep_s_folder_is_a_run(
     assert len(list(folder.glob("outputs/*/*/results.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_job_that_was_stopped_early_may_be_trained_further(sweep: Callable[..., Path]) -> None:
     folder = sweep(
         *("optim.lr=0.1,1e-09", "trainer.epochs=4", "trainer.batch_size=64", "sweep.jobs=1"),
@@ -329,6 +334,7 @@ def test_a_job_that_was_stopped_early_may_be_trained_further(sweep: Callable[...
     assert (results(job)["status"], results(job)["epoch"]) == ("completed", 6)
 
 
+@pytest.mark.slow
 def test_who_has_trained_all_epochs_is_not_stopped_early(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.lr=0.1,1e-09", "sweep.asha.min_epochs=2", "sweep.jobs=1", "trainer.batch_size=64")
     assert set(statuses(folder).values()) == {"completed"}

@@ -18,6 +18,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.slow
 def test_a_job_s_death_is_its_own(
     sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
