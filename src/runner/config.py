@@ -84,8 +84,11 @@ class Composer:
         chosen = str(self.master.hydra.sweep.dir)
         return None if chosen == "." else Path(chosen)
 
-    def compose(self, overrides: Sequence[str]) -> Config:
+    def compose(self, overrides: Sequence[str], explain: bool = True) -> Config:
         """The typed config of a job.
+
+        Args:
+            explain: whether to look for what is wrong when it does not compose.
 
         Raises:
             ConfigError: the overrides do not compose, or a value is of the wrong type.
@@ -108,7 +111,8 @@ class Composer:
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
-            raise ConfigError(*(find_problems(overrides, self.config_dir) or [str(error)])) from error
+            problems = find_problems(overrides, self.config_dir) if explain else []
+            raise ConfigError(*(problems or [str(error)])) from error
         return typed(cfg)
 
     def choices(self, overrides: Sequence[str]) -> dict[str, list[str]]:

@@ -92,6 +92,10 @@ def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> No
         (["sweep.file=none.yaml"], ["sweep.file: none.yaml cannot be read"]),
         (["loss=mse,nosuch,cross_entropy"], ["loss: found 'nosuch'"]),
         (["optim.lr=0.1,0.2", "dataset=digits,parabola"], ["cross_entropy compares classes", "in 2 of 4 jobs"]),
+        (
+            ["model=a,b,c,d,e,f,g", "optim.lr=1,2"],
+            [f"model: found '{name}'" for name in "abcdefg"] + ["in 2 of 14 jobs: model=g,optim.lr=1"],
+        ),
         (["sweep.jobs=0"], ["sweep.jobs: found 0"]),
     ],
 )

@@ -26,9 +26,6 @@ from runner.sweep.table import Table
 current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
 
 
-MOST_TOLD = 5  # jobs that do not compose; to find out why takes a while
-
-
 @dataclass(frozen=True)
 class Machine:
     """How many jobs share this machine at a time, and what each gets of it."""
@@ -69,16 +66,20 @@ def plan(
     texts: list[list[str]] = []
     configs: dict[int, Config] = {}
     problems: dict[int, Sequence[str]] = {}
+    known: dict[str, list[str]] = {}  # what is wrong with an override, or with a key: to find that out takes a while
     for number, each in enumerate(overrides):
         texts.append(list({key_of(text): text for text in each}.values()))  # the last for a key counts
         over = [text for text in texts[-1] if is_swept(text, each, composer.constant)]
         names.append(folder_name(over or texts[-1], names))
+        lines = [line for text in texts[-1] for line in known.get(text, known.get(key_of(text), []))]
         try:
-            configs[number] = composer.compose(texts[-1])
+            configs[number] = composer.compose(texts[-1], explain=not lines)
         except ConfigError as error:
-            problems[number] = error.problems
-            if len(problems) == MOST_TOLD:
-                break
+            problems[number] = lines or error.problems
+            for text in texts[-1]:
+                own = [line for line in problems[number] if line.startswith(f"{key_of(text)}:")]
+                if own:
+                    known[key_of(text) if "no such key" in own[0] else text] = own
     refused, gpus = server.check(configs)
     problems |= refused
     names = names[-len(texts) :]
