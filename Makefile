@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+EXTRAS := $(VENV)/.extras
 ARGS ?=
 KILLS ?= 30
 
@@ -14,6 +15,10 @@ help:  ## list the targets
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(EXTRAS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,all]'
 	@touch $@
 
@@ -25,7 +30,7 @@ run: $(INSTALLED)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
 test: $(INSTALLED)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(INSTALLED)  ## all tests but the benchmarks; a skipped one fails
+test-all: $(EXTRAS)  ## all tests but the benchmarks; a skipped one fails
 	$(BIN)/python -m pytest -m "not bench" --forbid-skips $(ARGS)
 
 lint: $(INSTALLED)  ## ruff
