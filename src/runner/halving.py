@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.settings import Config
-
-SWEEP = "sweep.yaml"  # a folder that holds one is a sweep's
+from runner.sweep.jobs import FILE
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Rungs:
     def of(cls, config: Config, folder: Path) -> "Rungs | None":
         """Those of a run in a sweep that has some."""
         asha, keep = config.sweep.asha, config.trainer.checkpoint
-        if asha.min_epochs is None or not (folder.parent / SWEEP).is_file():
+        if asha.min_epochs is None or not (folder.parent / FILE).is_file():
             return None
         return cls(folder, keep.metric, keep.mode, asha.min_epochs, asha.reduction)
 

@@ -105,12 +105,13 @@ class Pool:
         self.tries[job.folder] = self.tries.get(job.folder, 0) + 1
         try:
             folder = fill_run_folder(self.sweep.path(job))
+            before = read_results(folder)
             process = server.start_job(job.config, folder, job.overrides, job.swept, gpu)
         except OSError as error:
             self.free.append(slot)
             self.screen.refused(job, f"its folder cannot be made: {error}")
             return
-        self.running.append(Running(job, process, slot, read_results(folder)))
+        self.running.append(Running(job, process, slot, before))
         self.screen.started(job, again=self.tries[job.folder] - 1, of=settings.retries)
 
     def settle(self, each: Running) -> bool:
