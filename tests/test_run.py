@@ -4,6 +4,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import checkpoint as checkpoint_module
 from runner import cli
+from runner.results import Results
 from runner.tracking import Tracker
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
@@ -57,6 +59,22 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
         monkeypatch.setattr(Tracker, "progress", and_signal)
 
     return at
+
+
+def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    update = Results.update
+
+    def and_look(self: Results, **changes: Any) -> None:
+        update(self, **changes)
+        told.append((self.values["status"], self.values["finished"] is not None))
+
+    monkeypatch.setattr(Results, "update", and_look)
+    for arguments, status in ([], "completed"), (["optim.lr=1e30"], "diverged"):
+        cli.main([*TINY, *arguments])
+        assert told[-1] == (status, True)
+        assert set(told[:-1]) == {("running", False)}
+        told.clear()
 
 
 def test_a_run_leaves_a_complete_folder(workdir: Path) -> None:

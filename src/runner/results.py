@@ -74,6 +74,10 @@ class Results:
                 log.warning("%s: cannot be written: %s; the run goes on", self.path, error)
             self._works = False
 
+    def end(self, status: Status, **changes: Any) -> None:
+        """What came of the run, in one write: whoever reads that it has ended reads all of it."""
+        self.update(status=status, finished=now(), **changes)
+
     def progress(self, state: "TrainState", exp: "Experiment") -> None:
         """How far the training has come."""
         full = exp.train.size * exp.config.trainer.accumulate

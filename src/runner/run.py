@@ -21,7 +21,7 @@ from runner.files import write_atomically
 from runner.halving import Rungs
 from runner.log import logging_to
 from runner.metrics import Metrics
-from runner.results import DONE, Results, judge_fit, now
+from runner.results import DONE, Results, judge_fit
 from runner.run_folder import locked
 from runner.settings import Config, flatten
 from runner.state import Best, TrainState
@@ -77,10 +77,9 @@ def run(
                 except (Exception, SystemExit) as error:
                     exit_code = report(error, results)
             except Stopped as signal:
-                results.update(status="interrupted")
+                results.end("interrupted")
                 log.info("%s: stopped before the first step.", signal)
                 exit_code = stop.exit_code
-            results.update(finished=now())
             say_what_came(results, folder)
             return exit_code
 
@@ -130,11 +129,11 @@ def train_and_test(
         tracker.close()
     results.progress(state, exp)
     if stop.requested:
-        results.update(status="interrupted")
+        results.end("interrupted")
         log.info("%s: stopped and saved at step %d.", stop.requested.name, state.step)
         return stop.exit_code
-    status = "stopped early" if state.behind else "completed"
-    results.update(status=status, fit=judge_fit(exp.spec.task, state.train, state.val))
+    fit_is = judge_fit(exp.spec.task, state.train, state.val)
+    results.end("stopped early" if state.behind else "completed", fit=fit_is)
     return 0
 
 
@@ -265,10 +264,8 @@ def report(error: BaseException, results: Results) -> int:
     """Tells what made the run fail: in results.json, on the console, and with its traceback in run.log."""
     known = isinstance(error, RunnerError)
     log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=error)
-    results.update(
-        status="diverged" if isinstance(error, Diverged) else "failed",
-        error={"type": type(error).__name__, "message": str(error)},
-    )
+    told = {"type": type(error).__name__, "message": str(error)}
+    results.end("diverged" if isinstance(error, Diverged) else "failed", error=told)
     return error.exit_code if isinstance(error, RunnerError) else 1
 
 

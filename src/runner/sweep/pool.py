@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from runner.errors import ConfigError
-from runner.results import DONE, ENDED, Results, now, read_results, status_of
+from runner.results import DONE, ENDED, Results, read_results, status_of
 from runner.run_folder import fill_run_folder, locked
 from runner.stop import Stop
 from runner.sweep import server
@@ -150,7 +150,7 @@ class Pool:
             results = Results.open(folder, job.config.name, job.config.seed, job.overrides)
             results.spent = each.before.get("seconds", {}).get("total", 0.0) + time.monotonic() - each.started
             error = None if kind is None else {"type": kind, "message": message}
-            results.update(status="interrupted" if kind is None else "failed", error=error, finished=now())
+            results.end("interrupted" if kind is None else "failed", error=error)
             with (folder / "run.log").open("a") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} ERROR {message}\n")
 

@@ -19,7 +19,7 @@ import torch
 from runner.check import check, load_plugins
 from runner.errors import ConfigError, RunnerError
 from runner.log import console
-from runner.results import Results, now
+from runner.results import Results
 from runner.run import run
 from runner.run_folder import locked
 from runner.settings import parse
@@ -69,7 +69,7 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
         with locked(folder):
             results = Results.open(folder, config.name, config.seed, overrides)
             told = {"type": type(error).__name__, "message": str(error)}
-            results.update(status="failed", error=told, finished=now(), resumed=results.values["resumed"] + resume)
+            results.end("failed", error=told, resumed=results.values["resumed"] + resume)
         sys.exit(error.exit_code)
 
 
