@@ -115,6 +115,13 @@ def test_help_config_and_errors_of_composition_do_without_torch(
     assert done.returncode == code
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_do_without_pydantic_and_what_imports_it(workdir: Path, arguments: list[str]) -> None:
+    program = "import sys; sys.modules['pydantic'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_shell_completion_does_without_torch(workdir: Path) -> None:
     program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from runner.check import check
-from runner.config import CONF, compose_config, freeze, thaw
+from runner.composition import CONF
+from runner.config import compose_config, freeze, thaw
 from runner.errors import ConfigError
 from runner.registry import REGISTRIES
 from runner.settings import Component

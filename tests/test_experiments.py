@@ -14,7 +14,8 @@ from helpers import checkpoint, idx, metrics_table, results
 from runner import cli
 from runner.build import build, build_model
 from runner.check import check
-from runner.config import CONF, compose_config
+from runner.composition import CONF
+from runner.config import compose_config
 from runner.dataset import Spec
 from runner.dataset.digits import Digits
 from runner.dataset.edges import KERNEL

@@ -5,7 +5,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "runner"
 COMPONENTS = ("model", "loss", "optim", "scheduler", "dataset")
-UPPER = ("config", "check", "build", "train", "run", "results", "tracking", "run_folder", "cli")
+CONFIGS = ("composition", "problems", "config")
+UPPER = (*CONFIGS, "check", "build", "train", "run", "results", "tracking", "run_folder", "arguments", "cli")
 
 
 def imports(path: Path) -> set[str]:
@@ -22,7 +23,13 @@ def importers(*modules: str) -> set[str]:
 
 
 def test_hydra_and_omegaconf_are_known_at_the_door_alone() -> None:
-    assert importers("hydra", "omegaconf") == {"cli.py", "config.py"}
+    """Three files compose: Hydra on conf/, what is wrong with overrides that it refuses, and the typed config."""
+    assert importers("hydra", "omegaconf") == {"cli.py", *(f"{name}.py" for name in CONFIGS)}
+
+
+def test_of_the_files_that_compose_each_imports_those_before_it_alone() -> None:
+    for index, name in enumerate(CONFIGS):
+        assert FILES[Path(f"{name}.py")] & {f"runner.{later}" for later in CONFIGS[index:]} == set()
 
 
 def test_nobody_imports_the_door_but_main() -> None:

@@ -1,7 +1,10 @@
-"""Hydra's way to sweeps: it finds these classes by their place in `hydra_plugins`; the work is in `runner.sweep`."""
+"""Hydra's way to sweeps: it finds these classes by their place in `hydra_plugins`; the work is in `runner.sweep`.
+
+Hydra imports this file for every command, `--help` too; so it imports `runner.sweep` where a sweep begins.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
@@ -12,8 +15,9 @@ from omegaconf import DictConfig, open_dict
 
 from runner.config import Composer
 from runner.errors import ConfigError
-from runner.sweep import driver
-from runner.sweep.jobs import Sweep, list_jobs
+
+if TYPE_CHECKING:
+    from runner.sweep.jobs import Sweep
 
 
 class LocalLauncher(Launcher):
@@ -28,6 +32,8 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs of a batch; what each returns is its best metric."""
+        from runner.sweep import driver
+
         self.sweep, jobs, machine = driver.plan(self.composer, job_overrides, self.sweep, here=True)
         point_to(self.config, self.sweep)
         driver.run(self.sweep, jobs, machine)
@@ -47,6 +53,9 @@ class RunnerSweeper(BasicSweeper):
         self.task_function = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
+        from runner.sweep import driver
+        from runner.sweep.jobs import list_jobs
+
         assert self.hydra_context is not None
         assert self.config is not None
         assert self.launcher is not None
@@ -69,7 +78,7 @@ class RunnerSweeper(BasicSweeper):
         return driver.run_elsewhere(sweep, lambda: launcher.launch(jobs, initial_job_idx=0))
 
 
-def point_to(config: DictConfig, sweep: Sweep) -> None:
+def point_to(config: DictConfig, sweep: "Sweep") -> None:
     """Lets sweepers and launchers, and the jobs that they compose anew, know the sweep's folder."""
     with open_dict(config):
         config.hydra.sweep.dir = str(sweep.folder)

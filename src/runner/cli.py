@@ -6,15 +6,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config import COMPOSITION_ERRORS, CONF, explain, find_problems, freeze, thaw, typed
+from runner.arguments import check_arguments, flags_first, hydra_overrides
+from runner.composition import COMPOSITION_ERRORS, CONF
+from runner.config import freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
-from runner.settings import Config
+from runner.problems import find_problems, in_words
+
+if TYPE_CHECKING:  # as in config.py
+    from runner.settings import Config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,14 +48,17 @@ def train(arguments: list[str]) -> int:
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def train_one(cfg: DictConfig) -> float | None:
+        from runner.sweep.jobs import is_sweep
+
         hydra_config = HydraConfig.get()
         sweep = Path(hydra_config.sweep.dir)  # "." for a run by itself
-        if sweep.is_absolute() and (sweep / "sweep.yaml").is_file():  # where another launcher finds its job
+        if sweep.is_absolute() and is_sweep(sweep):  # where another launcher finds its job
             from runner.sweep.driver import run_one
 
             return run_one(sweep, hydra_config.job.num)
+        overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)  # list() would resolve a ${...} in them
         try:
-            exit_codes.append(train_config(cfg, OmegaConf.to_container(hydra_config.overrides.task)))
+            exit_codes.append(train_config(cfg, overrides))
         except ConfigError as error:
             refused.append(error)
         return None
@@ -60,11 +68,12 @@ def train(arguments: list[str]) -> int:
     try:
         train_one()
     except COMPOSITION_ERRORS as error:
-        raise ConfigError(*(find_problems(*hydra_overrides(arguments)) or [explain(error)])) from error
+        raise ConfigError(*(find_problems(*hydra_overrides(arguments), typed) or [in_words(error)])) from error
     if refused:
         from runner.check import check
 
-        raise ConfigError(*(find_problems(*hydra_overrides(arguments), check) or refused[0].problems))
+        problems = find_problems(*hydra_overrides(arguments), lambda cfg: check(typed(cfg)))
+        raise ConfigError(*(problems or refused[0].problems))
     if "runner.sweep.driver" in sys.modules:
         from runner.sweep.driver import finish
 
@@ -72,7 +81,7 @@ def train(arguments: list[str]) -> int:
     return max(exit_codes, default=0)
 
 
-def train_config(cfg: DictConfig, overrides: Any) -> int:
+def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     """One run: check, folder, training, results."""
     config = typed(cfg)
 
@@ -89,7 +98,7 @@ def train_config(cfg: DictConfig, overrides: Any) -> int:
     return run(config, folder, overrides)
 
 
-def show(config: Config) -> int:
+def show(config: "Config") -> int:
     """What would run: the resolved config and the model; creates nothing."""
     import torch
 
@@ -113,7 +122,10 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument("--retry-failed", action="store_true", help="of a sweep, run the failed jobs again too")
     options = parser.parse_intermixed_args(arguments)
     folder = options.folder.absolute()
-    if (folder / "sweep.yaml").is_file():
+
+    from runner.sweep.jobs import is_sweep, swept_in
+
+    if is_sweep(folder):
         return resume_sweep(folder, options.overrides, options.retry_failed)
     if options.retry_failed:
         raise ConfigError(f"--retry-failed: {folder} is no sweep folder; a run that failed is resumed without it")
@@ -124,7 +136,6 @@ def resume(arguments: list[str]) -> int:
 
     from runner.results import DONE, status_of
     from runner.run import run
-    from runner.sweep.jobs import swept_in
 
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
@@ -200,14 +211,16 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
-def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> Config:
+def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> "Config":
     """The checked config of a run folder, with overrides.
 
     Raises:
         ConfigError: it is no run folder, or the overrides do not fit it.
     """
+    from runner.sweep.jobs import is_sweep
+
     file = folder.absolute() / "config.yaml"
-    if (file.parent / "sweep.yaml").is_file():
+    if is_sweep(file.parent):
         raise ConfigError(f"{file.parent}: is a sweep folder; choose one of its runs: {file.parent}/JOB")
     if not file.is_file():
         raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
@@ -263,53 +276,6 @@ def components(arguments: list[str]) -> int:
     return 0
 
 
-def hydra_overrides(arguments: list[str]) -> tuple[list[str], str | None]:
-    """The overrides among Hydra's arguments, and the value of --config-dir."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd")
-    for flag in (("--config-name", "-cn"), ("--config-path", "-cp"), ("--cfg", "-c"), ("--package", "-p")):
-        parser.add_argument(*flag)
-    known, rest = parser.parse_known_args(arguments)
-    return [text for text in rest if not text.startswith("-")], known.config_dir
-
-
-def flags_first(arguments: list[str]) -> list[str]:
-    """The same arguments, flags ahead of overrides: Hydra's parser wants all overrides together."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = iter(arguments)
-    for text in rest:
-        if text in FLAGS_WITH_VALUE:
-            flags += [text, next(rest, "")]
-        else:
-            (flags if text.startswith("-") else overrides).append(text)
-    return [*flags, *overrides]
-
-
-def check_arguments(arguments: list[str]) -> None:
-    """Raises ConfigError for flags that are none, and for arguments by which Hydra would run code or read a pickle."""
-    for text in arguments:
-        if text.startswith("--experimental-rerun"):
-            raise ConfigError(f"{text}: refused: it would read a pickle; use: python -m runner resume FOLDER")
-        if text.startswith("-") and text.partition("=")[0] not in FLAGS:
-            meant = text.lstrip("-")
-            raise ConfigError(
-                f"{text}: no such flag; "
-                + (f"did you mean {meant}, without dashes?" if "=" in meant else "values are set as key=value")
-            )
-        if "_target_" in text:
-            raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
-
-
-FLAGS = {
-    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
-    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
-}
-FLAGS_WITH_VALUE = {
-    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
-    *("--cfg", "-c", "--package", "-p", "--info", "-i"),
-}
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "resume": resume,
     "evaluate": evaluate,

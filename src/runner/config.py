@@ -1,16 +1,13 @@
-"""From the command line and `conf/` to a checked config. Here, in cli.py and in the plugins alone Hydra is known."""
+"""From overrides and `conf/` to a typed config; to the file that freezes it, and back."""
 
 import copy
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -18,40 +15,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from runner.errors import ConfigError, nearest
-from runner.settings import Config, parse
+from runner.composition import COMPOSITION_ERRORS, CONF, hydra_on_conf, value_by_value
+from runner.errors import ConfigError
+from runner.problems import find_problems
 from runner.yaml_file import read_yaml
 
-PACKAGED = Path(__file__).parent / "conf"  # in a wheel
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
-COMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components")
-NETWORKS = (
-    "resnet",
-    "vgg",
-    "efficientnet",
-    "mobilenet",
-    "densenet",
-    "alexnet",
-    "convnext",
-    "vit_",
-    "swin",
-    "squeezenet",
-)
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
+if TYPE_CHECKING:  # --help and --cfg need no pydantic: a tenth of a second
+    from runner.settings import Config
 
 
-def compose_config(overrides: Sequence[str] = ()) -> Config:
+def compose_config(overrides: Sequence[str] = ()) -> "Config":
     """The typed config of overrides, for use from Python: `compose_config(["model=mlp", "optim.lr=0.1"])`.
 
     Raises:
         ConfigError: the overrides do not compose, or a value is of the wrong type.
     """
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra_on_conf():
             return typed(compose("config", list(overrides)))
     except COMPOSITION_ERRORS as error:
-        raise ConfigError(*(find_problems(overrides, None) or [str(error)])) from error
+        raise ConfigError(*(find_problems(overrides, None, typed) or [str(error)])) from error
 
 
 class Composer:
@@ -84,7 +67,7 @@ class Composer:
         chosen = str(self.master.hydra.sweep.dir)
         return None if chosen == "." else Path(chosen)
 
-    def compose(self, overrides: Sequence[str], explain: bool = True) -> Config:
+    def compose(self, overrides: Sequence[str], explain: bool = True) -> "Config":
         """The typed config of a job.
 
         Args:
@@ -111,7 +94,7 @@ class Composer:
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
-            problems = find_problems(overrides, self.config_dir) if explain else []
+            problems = find_problems(overrides, self.config_dir, typed) if explain else []
             raise ConfigError(*(problems or [str(error)])) from error
         return typed(cfg)
 
@@ -128,7 +111,7 @@ class Composer:
         for each in parsed:
             if each.is_sweep_override() and not each.is_discrete_sweep():
                 raise ConfigError(f"{each.input_line}: lists no values; to search in it: hydra/sweeper=optuna")
-        return {each.get_key_element(): _choices(each) for each in parsed}
+        return {each.get_key_element(): value_by_value(each) for each in parsed}
 
     def _is_group(self, override: Override) -> bool:
         key = override.key_or_group
@@ -148,7 +131,7 @@ def _is_value(override: Override) -> bool:
     return override.type == OverrideType.CHANGE and override.package is None
 
 
-def typed(cfg: DictConfig) -> Config:
+def typed(cfg: DictConfig) -> "Config":
     """The config with every interpolation resolved and every value of the type that its key wants.
 
     Raises:
@@ -157,12 +140,15 @@ def typed(cfg: DictConfig) -> Config:
     problems = [*_code_keys(cfg), *_broken(cfg)]
     if problems:
         raise ConfigError(*problems)
+
+    from runner.settings import parse
+
     return parse(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def freeze(values: Config | list[str]) -> str:
+def freeze(values: "Config | list[str]") -> str:
     """YAML that composes to the same again."""
-    plain = values.model_dump() if isinstance(values, Config) else values
+    plain = values if isinstance(values, list) else values.model_dump()
     return OmegaConf.to_yaml(OmegaConf.create(plain))
 
 
@@ -171,7 +157,7 @@ def read_overrides(path: Path) -> list[str]:
     return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
 
 
-def thaw(path: Path, overrides: Sequence[str] = ()) -> Config:
+def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
     """A frozen config, with overrides of values.
 
     Raises:
@@ -223,115 +209,5 @@ def _broken(node: Any) -> Iterator[str]:
 
 def compose_group(group: str, option: str) -> Any:
     """The values of a group's option, as plain Python."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra_on_conf():
         return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)
-
-
-def find_problems(
-    overrides: Sequence[str], config_dir: str | None, check: Callable[[Config], object] = lambda config: None
-) -> list[str]:
-    """A line for each thing to mend in overrides that were refused; composing and checking stop at the first kind.
-
-    Args:
-        overrides: as typed; a sweep's lists are tried value by value.
-        config_dir: searched before `conf/`.
-        check: what the typed config has to pass; raises ConfigError.
-    """
-    search = [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"] if config_dir else []
-    good: list[str] = []
-    problems = []
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        options = GlobalHydra.instance().config_loader().get_group_options
-        parsed = []
-        for text in overrides:
-            try:
-                parsed.append(OverridesParser.create().parse_override(text))
-            except HydraException as error:
-                problems.append(_unreadable(text, overrides, str(error).splitlines()[0]))
-        for override in sorted(parsed, key=lambda override: not options(override.key_or_group)):  # groups first
-            fine = []
-            for text in _choices(override):
-                try:
-                    compose("config", [*search, *good, text])
-                    fine.append(text)
-                except COMPOSITION_ERRORS as error:
-                    cfg = compose("config", [*search, *good])
-                    problems.append(_why_not(text, cfg, options(override.key_or_group)) or f"{text}: {error}")
-            good += fine[:1]
-        while True:  # each round without the overrides that were found wrong, so that they hide no others
-            try:
-                check(typed(compose("config", [*search, *good])))
-                return problems
-            except ConfigError as error:
-                problems += [line for line in error.problems if line not in problems]
-                wrong = [text for text in good if not options(_key(text)) and _is_told(_key(text), error.problems)]
-                if not wrong:
-                    return problems
-                good = [text for text in good if text not in wrong]
-            except COMPOSITION_ERRORS:  # what is left does not go together without the others
-                return problems
-
-
-def explain(error: Exception) -> str:
-    """Hydra's error, where nothing better is known."""
-    listed = re.match(r"Ambiguous value for argument '((.+?)=.*)'", str(error))
-    if listed:
-        text, key = listed.groups()
-        return f"{text}: several values are a sweep, which needs -m; a list is written in brackets: {key}=[...]"
-    return str(error)
-
-
-def _unreadable(text: str, overrides: Sequence[str], reason: str) -> str:
-    """What is wrong with an override that Hydra cannot read."""
-    follower = next((later for text_, later in pairwise(overrides) if text_ == text), "")
-    if "=" not in text and "." in text and "=" not in follower and follower:
-        return f"{text}: needs its value after a '=', without spaces: did you mean {text}={follower}?"
-    if "=" not in text:
-        return f"{text}: is no command and no key=value; commands: {', '.join(COMMANDS)}"
-    return f"{text}: cannot be read as key=value, without spaces: {reason}"
-
-
-def _choices(override: Override) -> list[str]:
-    """The overrides that a sweep makes of one; just itself when it is no sweep."""
-    if override.is_sweep_override() and override.is_discrete_sweep():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-    return [str(override.input_line)]
-
-
-def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
-    """What is wrong with an override that does not compose with `cfg`; None when it is nothing usual."""
-    key, value = _key(text), text.partition("=")[2]
-    if options:
-        if value in options:
-            return None
-        network = f" A network of torchvision is model=torchvision model.arch={value}."
-        known = key == "model" and value.lower().startswith(NETWORKS)
-        return f"{key}: found {value!r}; {nearest(value, options)}" + network * known
-    node: Any = cfg
-    for part in key.split("."):
-        if not OmegaConf.is_dict(node):
-            return f"{key}: no such key"
-        if part not in node:
-            elsewhere = [name for name in _dotted(cfg) if name.endswith(f".{key}")]  # a group left out: lr=0.1
-            hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(part, map(str, node))
-            return f"{key}: no such key; {hint}"
-        node = node[part]
-    return None
-
-
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    """All keys, with those of their groups before them."""
-    for key in node:
-        yield f"{prefix}{key}"
-        if OmegaConf.is_dict(node._get_node(key)):
-            yield from _dotted(node._get_node(key), f"{prefix}{key}.")
-
-
-def _is_told(key: str, problems: Sequence[str]) -> bool:
-    return any(line.startswith((f"{key}:", f"{key}.", f"{key}[")) for line in problems)
-
-
-def _key(text: str) -> str:
-    return text.lstrip("+~").partition("=")[0]

@@ -97,9 +97,14 @@ class Sweep:
         return self.folder / job.folder
 
 
+def is_sweep(folder: Path) -> bool:
+    """Whether it holds a sweep, rather than a run."""
+    return (folder / FILE).is_file()
+
+
 def swept_in(run: Path) -> dict[str, Any]:
     """What the sweep that a run belongs to is over, with this run's values; nothing for a run by itself."""
-    if not (run.parent / FILE).is_file():
+    if not is_sweep(run.parent):
         return {}
     return next((job.swept for job in Sweep.open(run.parent).jobs if job.folder == run.name), {})
 
