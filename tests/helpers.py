@@ -59,7 +59,7 @@ def equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-NOT_COMPARED = ("seconds", "epoch_seconds", "files", "config")
+NOT_COMPARED = ("seconds", "epoch_seconds", "data_seconds", "files", "config")
 
 
 def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:

@@ -2,8 +2,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 from runner.build import build, parameter_groups
+from runner.config import compose_config
 from runner.data import InMemory, Streamed
 from runner.errors import ConfigError
 from runner.loss.one_hot import OneHot
@@ -65,3 +67,22 @@ def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Confi
     exp = build(tiny("loss.weight=balanced"))
     counts = exp.train.source.targets.bincount()  # type: ignore[attr-defined]
     torch.testing.assert_close(exp.loss.weight * counts, torch.full((10,), len(exp.train.source) / 10))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "channels_last"),
+    [
+        (["model=lenet"], True),
+        (["model=lenet", "trainer.channels_last=false"], False),
+        (["model=torchvision", "model.arch=resnet18"], False),
+        (["model=torchvision", "model.arch=resnet18", "trainer.channels_last=true"], True),
+    ],
+)
+def test_pictures_lie_in_memory_as_the_model_is_fastest_or_as_asked(overrides: list[str], channels_last: bool) -> None:
+    model = build(compose_config([*overrides, "dataset.size=32"])).model
+    convolutions = [
+        layer.weight
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1 < layer.in_channels
+    ]
+    assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions} == {channels_last}

@@ -10,7 +10,8 @@ def test_the_graph_follows_an_input_through_the_modules() -> None:
     graph = graph_of(LeNet((1, 32, 32), 10), (1, 32, 32))
     nodes = {node.name: node for node in graph.node}
     assert nodes["LeNet/conv1/conv2d"].input == ["input"]
-    assert nodes["LeNet/relu/relu"].input == ["LeNet/conv1/conv2d"]
+    assert nodes["LeNet/pool/max_pool2d"].input == ["LeNet/conv1/conv2d"]
+    assert nodes["LeNet/relu/relu"].input == ["LeNet/pool/max_pool2d"]
     shape = nodes["LeNet/fc3/linear"].attr["_output_shapes"].list.shape[0]
     assert [dim.size for dim in shape.dim] == [2, 10]
     known: set[str] = set()

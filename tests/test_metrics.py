@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from runner.metrics import Metrics
+from runner.metrics import Metrics, Task
 
 CPU = torch.device("cpu")
 
@@ -44,3 +44,21 @@ def test_sums_can_be_added_saved_and_reset() -> None:
     one.reset()
     assert restored.compute() == {"loss": 2.5, "accuracy": 1.0}
     assert one.compute() == {}
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("most", [1 << 20, 50, 1])
+def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
+    monkeypatch: pytest.MonkeyPatch, task: Task, most: int
+) -> None:
+    monkeypatch.setattr("runner.metrics.MOST", most)
+    generator = torch.Generator().manual_seed(0)
+    metrics, resumed = Metrics(task, CPU), Metrics(task, CPU)
+    for size in (4, 3, 5, 1, 6):
+        outputs = torch.randn(size, 3, generator=generator)
+        targets = outputs.argmax(1) if task == "classification" else torch.randn(size, 3, generator=generator)
+        for each in (metrics, resumed):
+            each.update(torch.rand((), generator=torch.Generator().manual_seed(size)), outputs, targets)
+        state, resumed = resumed.state_dict(), Metrics(task, CPU)
+        resumed.load_state_dict(state)
+    assert resumed.compute() == metrics.compute()

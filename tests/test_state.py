@@ -1,6 +1,9 @@
+import time
+from collections.abc import Iterator
+
 import torch
 
-from runner.state import Best, TrainState
+from runner.state import Best, Clock, TrainState
 
 
 def looks(best: Best, *values: float) -> list[bool]:
@@ -36,3 +39,15 @@ def test_state_survives_a_checkpoint_but_not_what_the_config_watches() -> None:
     assert restored.window.compute() == state.window.compute()
     other.load_state_dict(state.state_dict())
     assert (other.step, other.best.metric, other.best.value) == (7, "train/loss", None)
+
+
+def test_the_seconds_of_waiting_for_batches_are_counted() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    state = TrainState.start("classification", torch.device("cpu"), Best("val/loss", "min"), Best("val/loss", "min"))
+    for _ in Clock().waiting(state, slow()):
+        time.sleep(0.05)  # a step, which is no waiting
+    assert 0.06 <= state.data_seconds < 0.15

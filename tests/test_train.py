@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ from torch import nn
 
 from helpers import checkpoint, equal, metrics_table, results
 from runner.build import build
+from runner.checkpoint import Checkpoints
 from runner.experiment import Experiment
-from runner.results import judge_fit
+from runner.results import Results, judge_fit
 from runner.settings import Config
-from runner.state import Best, TrainState
-from runner.train import epoch_is_over, evaluate, predict, reduce, samples_in_step
+from runner.state import Best, Clock, TrainState
+from runner.stop import Stop
+from runner.tracking import Tracker
+from runner.train import are_finite, epoch_is_over, evaluate, predict, reduce, samples_in_step, train_epoch
 
 
 def state_of(exp: Experiment) -> TrainState:
@@ -281,3 +285,31 @@ def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: 
     )  # three looks, the last too late
     better = [*plateau, "scheduler.threshold=0", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=min"]
     assert rates(runner(*better)) == pytest.approx([0.01] * 6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> None:
+    params = [nn.Parameter(torch.ones(size)) for size in (3, 1, 1000)]
+    for parameter in params[:2]:
+        parameter.grad = torch.full_like(parameter, 1e30)  # whose squares are not
+    assert are_finite(params)
+    assert [parameter.grad is None for parameter in params] == [False, False, True]
+    params[2].grad = torch.ones(1000)
+    params[2].grad[700] = bad
+    assert not are_finite(params)
+    params[2].grad[700] = 1
+    assert are_finite(params)
+
+
+def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    exp = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
+    state, checkpoints = state_of(exp), Checkpoints(tmp_path, keep_last=1)
+    tracker = Tracker(tmp_path, exp, Results.open(tmp_path, "gpu", 0, []))
+    tracker.progress = lambda step: torch.cuda.set_sync_debug_mode("error")  # type: ignore[method-assign]
+    try:
+        train_epoch(exp, state, tracker, checkpoints, Stop(), Clock())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert state.step == exp.steps_per_epoch

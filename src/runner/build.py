@@ -14,7 +14,7 @@ from runner.augment import Augment
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
-from runner.device import resolve
+from runner.device import allow_tf32, resolve
 from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
 from runner.loss.one_hot import OneHot
@@ -32,6 +32,8 @@ def build(config: Config) -> Experiment:
     device = resolve(config.device.name)
     if config.device.deterministic:
         make_deterministic(device)
+    if config.device.tf32 is not None:
+        allow_tf32(device, config.device.tf32)
 
     dataset = build_dataset(config)
     spec = dataset.spec
@@ -112,9 +114,13 @@ def build_augment(config: Config) -> Augment | None:
 
 
 def build_model(config: Config, spec: Spec) -> nn.Module:
-    model: nn.Module = MODELS.build(
-        config.model.name, config.model.values, in_shape=spec.in_shape, out_features=spec.out_features
-    )
+    choice = config.model
+    model: nn.Module = MODELS.build(choice.name, choice.values, in_shape=spec.in_shape, out_features=spec.out_features)
+    channels_last = config.trainer.channels_last
+    if channels_last is None:
+        channels_last = MODELS.get(choice.name).facts.get("channels_last", False)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
 
 

@@ -5,7 +5,7 @@ dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import repeat as repeated
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -122,8 +122,9 @@ class Batches:
         """Takes another mean and standard deviation: for each channel, or one for all."""
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
         self.mean, self.std = torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
+        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest input: made once, for all batches
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Samples an epoch."""
         return len(self.source) * self.repeat
@@ -136,19 +137,26 @@ class Batches:
         """Inputs [B, *in_shape] as float32 and targets, from batch `start` on: a function of (seed, epoch) alone."""
         if start >= len(self):
             return
-        for index, (inputs, targets) in enumerate(self._raw_batches(epoch, start), start):
-            inputs = self.normalise(inputs)
+        for index, (inputs, targets) in enumerate(self._normalised(epoch, start), start):
             if self.augment is not None and self.seed is not None:
                 inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index))
             yield inputs, targets
 
-    def _raw_batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
-            (whole,) = self.source.batches(torch.arange(self.size), self.size)
-            return repeated(whole, len(self) - start)
+            ((raw, targets),) = self.source.batches(torch.arange(self.size), self.size)
+            inputs = self.normalise(raw)
+            version = inputs._version
+            for _ in range(start, len(self)):
+                if inputs._version != version:  # a model has worked in it
+                    inputs = self.normalise(raw)
+                    version = inputs._version
+                yield inputs, targets
+            return
         first, offset = divmod(start * self.size, len(self.source))
         order = torch.cat([self._order(epoch * self.repeat + number) for number in range(first, self.repeat)])
-        return self.source.batches(order[offset:], self.size)
+        for inputs, targets in self.source.batches(order[offset:], self.size):
+            yield self.normalise(inputs), targets
 
     def _order(self, number: int) -> Tensor:
         """The order of the samples in a pass over the split, counted from the start of the training."""
@@ -164,8 +172,9 @@ class Batches:
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Bytes become numbers in [0, 1]; then the mean goes to 0 and the standard deviation to 1."""
-        if self.mean.device != inputs.device:
-            self.mean, self.std = self.mean.to(inputs.device), self.std.to(inputs.device)
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.float().div_(255)
-        return (inputs - self.mean).div_(self.std)
+        largest = 255 if inputs.dtype == torch.uint8 else 1
+        if largest not in self._factors:
+            mean, std = (each.to(inputs.device) * largest for each in (self.mean, self.std))
+            self._factors[largest] = mean, 1 / std
+        mean, factor = self._factors[largest]
+        return inputs.sub(mean).mul_(factor)

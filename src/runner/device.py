@@ -28,6 +28,12 @@ def resolve(name: str) -> torch.device:
     return torch.device(name)
 
 
+def allow_tf32(device: torch.device, allowed: bool) -> None:
+    """Whether an NVIDIA GPU may round the factors of matrix products and convolutions to 19 bits, for speed."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
 def describe(device: torch.device) -> str:
     """The device in words, such as `cuda:0 (NVIDIA H200)` or `cpu (2 threads)`."""
     if device.type == "cuda":

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,11 +48,11 @@ class Experiment:
         """The model that is validated and tested: with averaged weights where there are some."""
         return self.model if self.ema is None else self.ema.module
 
-    @property
+    @cached_property
     def steps_per_epoch(self) -> int:
         return self.config.trainer.steps_per_epoch(len(self.train))
 
-    @property
+    @cached_property
     def total_steps(self) -> int:
         return self.config.trainer.total_steps(len(self.train))
 

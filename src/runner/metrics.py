@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 Task = Literal["classification", "regression"]
+MOST = 1 << 20  # numbers in batches that wait
 NAMES: dict[Task, tuple[str, ...]] = {"classification": ("loss", "accuracy"), "regression": ("loss", "mae", "r2")}
 
 
@@ -15,6 +16,8 @@ class Metrics:
     Classification has loss and accuracy. Regression has loss, and over all numbers of all targets the mean
     absolute error and the coefficient of determination.
 
+    A batch is only remembered when it comes; many are added up together, in as many operations as one would take.
+
     Args:
         task: which of the two.
         device: where the sums are kept. Adding to them never waits for it; `compute` does.
@@ -23,20 +26,37 @@ class Metrics:
     def __init__(self, task: Task, device: torch.device) -> None:
         self.task = task
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(5, dtype=dtype, device=device)  # the loss, then as in `update`
+        self.sums = torch.zeros(5, dtype=dtype, device=device)  # the loss, then as in `_settle`
         self.samples = 0
         self.numbers = 0  # in all targets together
+        self._losses: list[Tensor] = []  # of the batches that wait to be added up
+        self._outputs: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._waiting = 0  # numbers in them
 
     def reset(self) -> None:
         self.sums.zero_()
         self.samples = self.numbers = 0
+        self._forget()
 
     def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Adds a batch: its loss summed over the samples, its outputs [B, F], its targets [B] or [B, F]."""
+        self._losses.append(loss.detach())
+        self._outputs.append(outputs.detach())
+        self._targets.append(targets)
+        self._waiting += outputs.numel() + targets.numel()
+        if self._waiting > MOST:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Adds up the batches that wait."""
+        if not self._losses:
+            return
+        losses, outputs, targets = self._joined()
+        self._forget()
         self.samples += len(outputs)
         self.numbers += targets.numel()
-        self.sums[0] += loss.detach()
-        outputs = outputs.detach()
+        self.sums[0] += losses.to(self.sums.dtype).sum()
         if self.task == "classification":
             self.sums[1] += (outputs.argmax(1) == targets).sum()
         else:
@@ -44,14 +64,24 @@ class Metrics:
             error = outputs.to(self.sums.dtype) - exact
             self.sums[1:] += torch.stack([error.abs().sum(), error.square().sum(), exact.sum(), exact.square().sum()])
 
+    def _joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The batches that wait as one: their losses [N], all outputs, all targets."""
+        return torch.stack(self._losses), torch.cat(self._outputs), torch.cat(self._targets)
+
+    def _forget(self) -> None:
+        self._losses, self._outputs, self._targets, self._waiting = [], [], [], 0
+
     def add(self, other: "Metrics") -> None:
         """Adds what another has summed."""
+        self._settle()
+        other._settle()
         self.sums += other.sums
         self.samples += other.samples
         self.numbers += other.numbers
 
     def compute(self) -> dict[str, float]:
         """Waits for the device; an empty dict when nothing was added."""
+        self._settle()
         if self.samples == 0:
             return {}
         loss, *sums = self.sums.tolist()
@@ -63,8 +93,15 @@ class Metrics:
         return {"loss": loss / self.samples, "mae": absolute / self.numbers, "r2": r2}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": self.sums.clone(), "samples": self.samples, "numbers": self.numbers}
+        """The sums, and the batches that wait: added up at another time, they would give other last bits."""
+        waiting = self._joined() if self._losses else None
+        return {"sums": self.sums.clone(), "samples": self.samples, "numbers": self.numbers, "waiting": waiting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.reset()
         self.sums.copy_(state["sums"])
         self.samples, self.numbers = state["samples"], state["numbers"]
+        if state["waiting"] is not None:
+            losses, outputs, targets = (tensor.to(self.sums.device) for tensor in state["waiting"])
+            self._losses, self._outputs, self._targets = list(losses.unbind()), [outputs], [targets]
+            self._waiting = outputs.numel() + targets.numel()

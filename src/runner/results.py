@@ -54,7 +54,7 @@ class Results:
             "best": None,
             "fit": "unknown",
             "parameters": None,
-            "seconds": {"total": 0.0, "train": 0.0},
+            "seconds": {"total": 0.0, "train": 0.0, "data": 0.0},
             "samples_per_second": None,
             "started": now(),
             "finished": None,
@@ -97,7 +97,7 @@ class Results:
                 "step": best.step,
                 "checkpoint": "checkpoints/best.pt",
             },
-            seconds=self.values["seconds"] | {"train": round(state.seconds, 3)},
+            seconds=self.values["seconds"] | {"train": round(state.seconds, 3), "data": round(state.data_seconds, 3)},
             samples_per_second=round(samples / state.seconds, 1) if state.seconds else None,
         )
 

@@ -20,6 +20,7 @@ from runner.experiment import Experiment
 from runner.files import write_atomically
 from runner.halving import Rungs
 from runner.log import logging_to
+from runner.memory import keep_freed_memory
 from runner.metrics import Metrics
 from runner.results import DONE, Results, judge_fit
 from runner.run_folder import locked
@@ -35,7 +36,16 @@ log = logging.getLogger("runner")
 # What a resumed run may change: how long, how closely watched and where it trains, not what.
 RESUMABLE = (
     *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
-    *("trainer.early_stopping", "trainer.checkpoint", "trainer.compile", "device", "logger", "plugins"),
+    *(
+        "trainer.early_stopping",
+        "trainer.checkpoint",
+        "trainer.compile",
+        "trainer.channels_last",
+        "trainer.profile",
+        "device",
+        "logger",
+        "plugins",
+    ),
     *("sweep", "dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
 )
 
@@ -108,6 +118,7 @@ def train_and_test(
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     exp = build(config)
+    keep_freed_memory()
     exp.rungs = rungs
     state = starting_state(exp)
     if saved:
@@ -239,7 +250,8 @@ def test_best(
 def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
     """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
     lines = [
-        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving"
+        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving; "
+        f"{state.data_seconds / max(state.seconds, 1e-9):.1%} of the time waiting for data"
     ]
     if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
         right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))

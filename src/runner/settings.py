@@ -67,6 +67,7 @@ class Device(Settings):
     name: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     threads: Annotated[int, Field(ge=1, le=4096)] | None
     deterministic: bool
+    tf32: bool | None
 
 
 PERIOD = re.compile(r"([1-9]\d*)(?:[ _]?(step|epoch)s?)?")
@@ -103,7 +104,9 @@ class Trainer(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None
     precision: Literal["fp32", "bf16", "fp16"]
     compile: bool
+    channels_last: bool | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
+    profile: bool
     log_every: Count
     validate_every: Annotated[int | str, AfterValidator(_period)]
     early_stopping: EarlyStopping

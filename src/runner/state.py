@@ -2,13 +2,16 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from runner.metrics import Metrics, Task
 from runner.settings import Mode
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -49,7 +52,7 @@ class TrainState:
         unreported: there were steps since the newest row of metrics.csv.
         behind: other jobs of the sweep did better by this epoch, and this one is to end.
         val: metrics of the newest validation. train: of the newest epoch.
-        seconds: spent in training. epoch_seconds: in the epoch in hand.
+        seconds: spent in training. epoch_seconds: in the epoch in hand. data_seconds: waiting for batches.
         lr: of the newest step.
     """
 
@@ -69,6 +72,7 @@ class TrainState:
     train: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    data_seconds: float = 0.0
     lr: float = 0.0
 
     @classmethod
@@ -113,6 +117,14 @@ class Clock:
         state.seconds += now - self._last
         state.epoch_seconds += now - self._last
         self._last = now
+
+    def waiting(self, state: TrainState, batches: Iterator[T]) -> Iterator[T]:
+        """Hands on the batches, and counts the seconds until each is there into the state."""
+        begun = time.perf_counter()
+        for batch in batches:
+            state.data_seconds += time.perf_counter() - begun
+            yield batch
+            begun = time.perf_counter()
 
     def saved(self) -> None:
         self._saved = time.monotonic()

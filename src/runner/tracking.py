@@ -1,4 +1,4 @@
-"""Where a run's numbers go while it trains: TensorBoard, metrics.csv, and a progress bar on a terminal.
+"""Where a run's numbers go while it trains: TensorBoard, metrics.csv, a progress bar on a terminal, a profile.
 
 On resume, files that grew after the checkpoint are cut back to the length they had then, so that every curve
 continues in place: no step twice, no gap.
@@ -19,6 +19,7 @@ from runner.experiment import Experiment
 from runner.graph import graph_of
 from runner.log import console
 from runner.metrics import NAMES
+from runner.profile import Profile
 from runner.results import Results
 from runner.state import TrainState
 
@@ -41,6 +42,7 @@ class Tracker:
         self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
         self.board = EventFile(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
         self.bar = Bar(exp.total_steps, exp.train.size * exp.config.trainer.accumulate) if console.is_terminal else None
+        self.profile = Profile(folder / "profile", exp.device) if exp.config.trainer.profile else None
 
     def describe(self, texts: Mapping[str, str], hyperparameters: Mapping[str, Any]) -> None:
         """What the run is: texts, the model's graph, its first weights, and the row of the HPARAMS tab."""
@@ -94,8 +96,12 @@ class Tracker:
     def progress(self, step: int) -> None:
         if self.bar is not None:
             self.bar.advance(step)
+        if self.profile is not None:
+            self.profile.step()
 
     def close(self) -> None:
+        if self.profile is not None:
+            self.profile.close()
         if self.bar is not None:
             self.bar.progress.stop()
         if self.board is not None:

@@ -10,8 +10,8 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -71,18 +71,22 @@ def train_epoch(
     every, unit = settings.validation_period
     first = state.position * settings.accumulate
     batches: list[tuple[Tensor, Tensor]] | None = [] if needs_closure(exp.optimizer) else None  # of the step in hand
+    losses: list[Tensor] = []  # since the last look at them
+    reading_is_free = exp.device.type == "cpu"  # elsewhere it waits for all that was asked of the device
     if finished(exp, state):
         return
     exp.model.train()
 
-    for index, (inputs, targets) in enumerate(exp.train.epoch(state.epoch, start=first), start=first):
+    batches_to_come = clock.waiting(state, exp.train.epoch(state.epoch, start=first))
+    for index, (inputs, targets) in enumerate(batches_to_come, start=first):
         # Forward and backward. The gradients of `accumulate` batches add up to that of one large batch.
         with exp.autocast():
             outputs = exp.forward(inputs)
             loss = exp.loss(outputs, targets)
-        summed, objective = reduce(loss, exp.reduction, len(targets), samples_in_step(exp, state))
+        summed, objective = reduce(loss, exp.reduction, targets.shape[0], samples_in_step(exp, state))
         exp.scaler.scale(objective).backward()
         state.recent.update(summed, outputs, targets)
+        losses.append(summed)
         if batches is not None:
             batches.append((inputs, targets))
         if (index + 1) % settings.accumulate and index + 1 < len(exp.train):
@@ -90,10 +94,12 @@ def train_epoch(
 
         # Step.
         exp.scaler.unscale_(exp.optimizer)
-        grad_norm = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
         log_is_due = (state.step + 1) % settings.log_every == 0
-        if log_is_due or exp.device.type == "cpu":  # elsewhere, to read a number is to wait for the device
-            stop_if_not_finite(exp, state, checkpoints, grad_norm)
+        if log_is_due or reading_is_free:
+            stop_if_not_finite(exp, state, checkpoints, losses, params)
+            losses.clear()
+        if log_is_due or settings.clip_norm is not None:
+            grad_norm = nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
         if settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(params, settings.clip_norm, grad_norm)
         if batches is not None:
@@ -242,13 +248,31 @@ def log_window(exp: Experiment, state: TrainState, tracker: Tracker, grad_norm: 
     state.window.reset()
 
 
-def stop_if_not_finite(exp: Experiment, state: TrainState, checkpoints: Checkpoints, grad_norm: Tensor) -> None:
-    """Raises Diverged when the loss or the gradient is not finite. In fp16 the scaler skips such gradients itself."""
-    loss, norm = state.recent.sums[0].item(), grad_norm.item()
-    if math.isfinite(loss) and (math.isfinite(norm) or exp.scaler.is_enabled()):
-        return
-    what = f"the gradient norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
-    raise Diverged(diverged(exp, state.step + 1, what, checkpoints))
+def stop_if_not_finite(
+    exp: Experiment, state: TrainState, checkpoints: Checkpoints, losses: list[Tensor], params: Sequence[Tensor]
+) -> None:
+    """Raises Diverged when a loss or the gradient is not finite. In fp16 the scaler skips such gradients itself."""
+    bad = [loss.item() for loss in losses if not math.isfinite(loss.item())]
+    if bad or not (exp.scaler.is_enabled() or are_finite(params)):
+        what = f"the loss is {bad[0]}" if bad else "the gradient is not finite"
+        raise Diverged(diverged(exp, state.step + 1, what, checkpoints))
+
+
+def are_finite(params: Sequence[Tensor]) -> bool:
+    """Whether every number of their gradients is, in the one operation by which GradScaler looks."""
+    grads = [p.grad for p in params if p.grad is not None]
+    found, one = zero_and_one(grads[0].device)
+    torch._amp_foreach_non_finite_check_and_unscale_(grads, found, one)
+    if not found.item():
+        return True
+    found.zero_()
+    return False
+
+
+@cache
+def zero_and_one(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Made once: to make them takes longer than to look at a small gradient."""
+    return torch.zeros((), device=device), torch.ones((), device=device)
 
 
 def diverged(exp: Experiment, step: int, what: str, checkpoints: Checkpoints) -> str:

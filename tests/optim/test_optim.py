@@ -27,8 +27,8 @@ def test_is_torchs_own_class(name: str, kind: type[torch.optim.Optimizer]) -> No
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        ("sgd", torch.optim.SGD([nn.Parameter(torch.ones(1))], momentum=0.9, lr=0.01)),
-        ("adam", torch.optim.Adam([nn.Parameter(torch.ones(1))])),
+        ("sgd", torch.optim.SGD([nn.Parameter(torch.ones(1))], momentum=0.9, lr=0.01, fused=True)),
+        ("adam", torch.optim.Adam([nn.Parameter(torch.ones(1))], fused=True)),
     ],
 )
 def test_the_shipped_values_are_torchs_defaults_but_for_rate_and_momentum(

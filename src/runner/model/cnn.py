@@ -5,10 +5,11 @@ from typing import Literal
 from torch import Tensor, nn
 
 from runner.model.activation import ACTIVATIONS, Activation
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 
-@MODELS.register("cnn")
+@MODELS.register("cnn", channels_last=True)
 class CNN(nn.Module):
     """Blocks of convolution, activation and max pooling, then linear layers (LeCun et al. 1998, section II).
 
@@ -69,9 +70,9 @@ class CNN(nn.Module):
         features *= sides[0] * sides[1]
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden:
-            layers += [nn.Dropout(dropout), nn.Linear(features, width), ACTIVATIONS[activation]()]
+            layers += [Dropout(dropout), nn.Linear(features, width), ACTIVATIONS[activation]()]
             features = width
-        layers += [nn.Dropout(dropout), nn.Linear(features, out_features)]
+        layers += [Dropout(dropout), nn.Linear(features, out_features)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:

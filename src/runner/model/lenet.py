@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from runner.registry import MODELS
 
 
-@MODELS.register("lenet")
+@MODELS.register("lenet", channels_last=True)
 class LeNet(nn.Module):
     """Two convolutions with pooling, then three linear layers; ReLU between (LeCun et al. 1998, section II.B).
 
@@ -53,8 +53,8 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(hidden[1], out_features)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.pool(self.relu(self.conv1(images)))
-        x = self.pool(self.relu(self.conv2(x)))
+        x = self.relu(self.pool(self.conv1(images)))  # pooled first: the same values, from a quarter of the work
+        x = self.relu(self.pool(self.conv2(x)))
         x = x.flatten(1)
         x = self.relu(self.fc1(x))
         x = self.relu(self.fc2(x))

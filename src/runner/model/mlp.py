@@ -6,6 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from runner.model.activation import ACTIVATIONS, Activation
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -42,7 +43,7 @@ class MLP(nn.Module):
         super().__init__()
         if any(features < 1 for features in hidden):
             raise ValueError(f"each hidden layer needs at least 1 output, found {list(hidden)}")
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[nn.Module] = [nn.Flatten()] if len(in_shape) > 1 else []
         features = prod(in_shape)
         for width in hidden:
             layers.append(nn.Linear(features, width))
@@ -50,7 +51,7 @@ class MLP(nn.Module):
                 layers.append(NORMS[norm](width))
             layers.append(ACTIVATIONS[activation]())
             if dropout != 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             features = width
         layers.append(nn.Linear(features, out_features))
         self.layers = nn.Sequential(*layers)
