@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
+PEERS := $(VENV)/.peers
 ARGS ?=
 KILLS ?= 30
 
@@ -22,6 +23,10 @@ $(EXTRAS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,all]'
 	@touch $@
 
+$(PEERS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
 install: $(INSTALLED)  ## make the virtual environment with everything in it
 
 run: $(INSTALLED)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
@@ -31,7 +36,7 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: $(EXTRAS)  ## all tests but the benchmarks; a skipped one fails
-	$(BIN)/python -m pytest -m "not bench" --forbid-skips $(ARGS)
+	$(BIN)/python -m pytest -m "" --forbid-skips $(ARGS)
 
 lint: $(INSTALLED)  ## ruff
 	$(BIN)/ruff check
@@ -46,8 +51,8 @@ type: $(INSTALLED)  ## mypy
 
 check: lint type test  ## what to run before a commit
 
-bench: $(INSTALLED)  ## speed, against a script that does the same work
-	$(BIN)/python -m pytest -m bench -s $(ARGS)
+bench: $(PEERS)  ## speed, against peers that do the same work: half an hour; ARGS="W1 W3 --pairs 5" for some of it
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 torture: $(INSTALLED)  ## kill runs at random instants, KILLS=30 times, and compare with undisturbed ones
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/torture.py --kills $(KILLS)

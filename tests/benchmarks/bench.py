@@ -1,0 +1,309 @@
+"""Speed, as ratios to scripts that do the same work: `make bench`, or `python tests/benchmarks/bench.py W1 W3`.
+
+Each work is run in pairs, ours and theirs in turn, so that a machine whose speed drifts moves both. The table lands in
+outputs/benchmarks/, as JSON and as Markdown.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[2]
+sys.path += [str(ROOT / "tests")]
+
+import data  # noqa: E402
+from process import Measured, measure, ours, script  # noqa: E402
+
+DATA = ROOT / "outputs" / "benchmarks" / "data"
+FIGURES = ("lightning", "mmengine", "pytorch-ignite", "torch", "torchvision", "hydra-core", "tensorboard")
+PEERS = {
+    "tutorial loop": ("tutorial",),
+    "tutorial loop, 2 workers": ("tutorial", "2"),
+    "Lightning": ("lightning_trainer",),
+    "MMEngine": ("mmengine_runner",),
+    "ignite": ("ignite_engine",),
+}
+MNIST = [
+    *("dataset=mnist", f"dataset.root={DATA}", "trainer.batch_size=64", "optim.momentum=0.9"),
+    *("trainer.log_every=50", "device=cpu"),
+]
+LENET = ["model=lenet", *MNIST, "trainer.epochs=2", "optim.lr=0.01"]
+CNN = ["model=mnist_cnn", "loss=nll", *MNIST, "trainer.epochs=1", "optim.lr=0.025"]
+RATES = ("0.3", "0.1", "0.03", "0.02", "0.01", "0.005", "0.001", "0.0001")
+
+
+@dataclass
+class Row:
+    """One line of the table: a figure of ours over one of theirs, for each pair.
+
+    Args:
+        work: W1 to W8. figure: what is compared. to: with what.
+        ours, theirs: medians, in `unit`.
+        ratios: ours by theirs, a number for each pair; or differences, or ours alone, where `figure` says so.
+        target: the ratio to reach; at_most: whether smaller is better.
+    """
+
+    work: str
+    figure: str
+    to: str
+    unit: str
+    ours: float
+    theirs: float | None
+    ratios: list[float]
+    target: float | None = None
+    at_most: bool = True
+
+    @property
+    def median(self) -> float:
+        return median(self.ratios)
+
+    @property
+    def verdict(self) -> str:
+        if self.target is None:
+            return ""
+        met = self.median <= self.target if self.at_most else self.median >= self.target
+        return "met" if met else "not met"
+
+    def cells(self) -> list[str]:
+        sign = "" if self.target is None else f"{'at most' if self.at_most else 'at least'} {self.target:g}"
+        return [
+            *(self.work, self.figure, self.to, f"{self.ours:,.4g} {self.unit}"),
+            "" if self.theirs is None else f"{self.theirs:,.4g} {self.unit}",
+            f"{self.median:.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})",
+            *(sign, self.verdict),
+        ]
+
+
+def ratio(
+    work: str,
+    figure: str,
+    unit: str,
+    to: str,
+    ours: Sequence[Measured],
+    theirs: Sequence[Measured],
+    of: Callable[[Measured], float | None],
+    target: float | None = None,
+    at_most: bool = True,
+) -> Row:
+    """A row over runs that were made in pairs."""
+    a, b = ([value for value in map(of, runs) if value is not None] for runs in (ours, theirs))
+    ratios = [x / y for x, y in zip(a, b, strict=True)]
+    return Row(work, figure, to, unit, median(a), median(b), ratios, target, at_most)
+
+
+def seconds(run: Measured) -> float:
+    return run.seconds
+
+
+def memory(run: Measured) -> float:
+    return run.memory
+
+
+def per_second(run: Measured) -> float | None:
+    return run.per_second
+
+
+def first_step(run: Measured) -> float | None:
+    return run.first_step
+
+
+def in_turn(pairs: int, **commands: Callable[[], Measured]) -> dict[str, list[Measured]]:
+    """Runs all commands one after another, as often as there are to be pairs."""
+    runs: dict[str, list[Measured]] = {name: [] for name in commands}
+    for _ in range(pairs):
+        for name, command in commands.items():
+            runs[name].append(command())
+            print(f"    {name}: {runs[name][-1].seconds:.2f} s", flush=True)
+    return runs
+
+
+def images(work: str, network: str, arguments: Sequence[str], pairs: int, folder: Path) -> dict[str, list[Measured]]:
+    """Ours, the bare loop and the peers, all training the same network."""
+    commands: dict[str, Callable[[], Measured]] = {
+        "ours": lambda: ours(folder, *arguments),
+        "bare loop": lambda: script(folder, "bare", network, str(DATA)),
+    }
+    if work == "W2":
+        commands["ours, bf16"] = lambda: ours(folder, *arguments, "trainer.precision=bf16")
+    for name, (file, *more) in PEERS.items():
+        commands[name] = lambda file=file, more=more: script(folder, file, network, str(DATA), *more)  # type: ignore[misc]
+    return in_turn(pairs, **commands)
+
+
+def w1(pairs: int, folder: Path) -> list[Row]:
+    """LeNet-5 on MNIST-shaped pictures, two epochs."""
+    data.mnist_shaped(DATA)
+    runs = images("W1", "lenet", LENET, pairs, folder)
+    own, bare = runs.pop("ours"), runs.pop("bare loop")
+    targets = {"tutorial loop": 0.55, "Lightning": 0.45}
+    return [
+        ratio("W1", "images a second", "/s", "bare loop", own, bare, per_second, 1.05, at_most=False),
+        ratio("W1", "whole command", "s", "bare loop", own, bare, seconds, 1.0),
+        ratio("W1", "peak memory", "MiB", "bare loop", own, bare, memory, 0.75),
+        *(ratio("W1", "whole command", "s", to, own, them, seconds, targets.get(to)) for to, them in runs.items()),
+    ]
+
+
+def w2(pairs: int, folder: Path) -> list[Row]:
+    """The network of PyTorch's MNIST example, one epoch."""
+    data.mnist_shaped(DATA)
+    runs = images("W2", "cnn", CNN, pairs, folder)
+    own, bare, bf16 = runs.pop("ours"), runs.pop("bare loop"), runs.pop("ours, bf16")
+    return [
+        ratio("W2", "images a second", "/s", "bare loop", own, bare, per_second, 1.2, at_most=False),
+        ratio("W2", "images a second, bf16", "/s", "bare loop, fp32", bf16, bare, per_second, 1.6, at_most=False),
+        ratio("W2", "peak memory", "MiB", "bare loop", own, bare, memory),
+        *(ratio("W2", "whole command", "s", to, own, them, seconds) for to, them in runs.items()),
+    ]
+
+
+def w3(pairs: int, folder: Path) -> list[Row]:
+    """Two neurons on ten points, 100,000 steps: what a step costs besides arithmetic."""
+    runs = in_turn(
+        pairs,
+        ours=lambda: ours(folder, "experiment=parabola", "device=cpu"),
+        bare=lambda: script(folder, "bare", "parabola", str(DATA)),
+    )
+
+    def microseconds(run: Measured) -> float:
+        if "seconds" in run.values:
+            return float(1e6 * run.values["seconds"]["train"] / run.values["step"])
+        assert run.per_second is not None
+        return 1e6 / run.per_second
+
+    return [ratio("W3", "a step", "µs", "bare loop", runs["ours"], runs["bare"], microseconds, 1.15)]
+
+
+def w4(pairs: int, folder: Path) -> list[Row]:
+    """The default run, from prompt to prompt."""
+    runs = in_turn(pairs, ours=lambda: ours(folder), bare=lambda: script(folder, "bare", "digits", str(DATA)))
+    own, bare = ([run.seconds for run in runs[name]] for name in ("ours", "bare"))
+    above = [x - y for x, y in zip(own, bare, strict=True)]
+    return [Row("W4", "default run: seconds above", "bare script", "s", median(own), median(bare), above, 1.5)]
+
+
+def w5(pairs: int, folder: Path) -> list[Row]:
+    """Eight learning rates, as a sweep and as eight processes one after another."""
+
+    def apart() -> Measured:
+        runs = [ours(folder, "trainer.epochs=5", f"optim.lr={rate}") for rate in RATES]
+        return Measured(sum(run.seconds for run in runs), max(run.memory for run in runs))
+
+    runs = in_turn(
+        pairs, sweep=lambda: ours(folder, "-m", "trainer.epochs=5", f"optim.lr={','.join(RATES)}"), apart=apart
+    )
+    return [ratio("W5", "eight learning rates", "s", "eight processes", runs["sweep"], runs["apart"], seconds, 0.15)]
+
+
+def w6(pairs: int, folder: Path) -> list[Row]:
+    """Start-up."""
+    runs = in_turn(
+        pairs,
+        ours=lambda: ours(folder, "trainer.log_every=1", "trainer.epochs=1"),
+        bare=lambda: script(folder, "bare", "digits", str(DATA)),
+        cfg=lambda: measure(folder, "-m", "runner", "--cfg", "job")[0],
+    )
+    cfg = [run.seconds for run in runs["cfg"]]
+    return [
+        ratio("W6", "prompt to first step", "s", "bare script", runs["ours"], runs["bare"], first_step, 1.0),
+        Row("W6", "`--cfg job`: seconds", "", "s", median(cfg), None, cfg, 0.35),
+    ]
+
+
+def w7(pairs: int, folder: Path) -> list[Row]:
+    """resnet18 on CIFAR-shaped pictures, streamed and augmented: the loader has to keep up."""
+    data.cifar_shaped(DATA)
+    arguments = [
+        *("model=torchvision", "model.arch=resnet18", "dataset=cifar10", f"dataset.root={DATA}", "device=cpu"),
+        *("dataset.in_memory=false", "dataset.workers=1", "dataset.augment.crop=4", "dataset.augment.flip=true"),
+        *("trainer.batch_size=128", "trainer.epochs=1"),
+    ]
+    runs = in_turn(pairs, ours=lambda: ours(folder, *arguments))["ours"]
+    waiting = [run.values["seconds"]["data"] / run.values["seconds"]["train"] for run in runs]
+    speed = [run.per_second for run in runs if run.per_second is not None]
+    return [
+        Row("W7", "share of time waiting for data", "", "", median(waiting), None, waiting, 0.05),
+        Row("W7", "images a second", "", "/s", median(speed), None, speed),
+    ]
+
+
+def w8(pairs: int, folder: Path) -> list[Row]:
+    """100,000 pictures from PNG files, with a model that costs nothing: as fast as torchvision's loader alone."""
+    data.png_folder(DATA)
+    arguments = [
+        *("model=mlp", "model.hidden=[]", "dataset=image_folder", f"dataset.root={DATA / 'pictures'}", "device=cpu"),
+        *("dataset.size=32", "dataset.workers=2", "dataset.test_share=0.01", "dataset.val_share=0.01"),
+        *("trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001"),
+    ]
+    runs = in_turn(
+        pairs, ours=lambda: ours(folder, *arguments), loader=lambda: script(folder, "loader", str(DATA / "pictures"))
+    )
+    return [
+        ratio("W8", "images a second", "/s", "loader alone", runs["ours"], runs["loader"], per_second, 1, at_most=False)
+    ]
+
+
+def costs(pairs: int, folder: Path) -> list[Row]:
+    """What a scalar and a checkpoint cost the training."""
+    runs = [script(folder, "costs").values for _ in range(pairs)]
+    scalar, save = ([run[name] for run in runs] for name in ("scalar", "save"))
+    return [
+        Row("costs", "a scalar logged: microseconds", "", "µs", median(scalar), None, scalar, 20),
+        Row("costs", "a checkpoint a second: share of the time", "", "", median(save), None, save, 0.02),
+    ]
+
+
+WORKS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "costs": costs}
+HEADER = ["work", "figure", "against", "ours", "theirs", "ratio: median (min to max)", "target", ""]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    found = {"date": datetime.now().isoformat(timespec="minutes"), "python": platform.python_version()}
+    found |= {"cores": str(os.cpu_count()), "system": platform.platform()}
+    cpu = Path("/proc/cpuinfo")
+    names = [line.partition(": ")[2] for line in cpu.read_text().splitlines() if line.startswith("model name")]
+    found["processor"] = names[0] if names else platform.processor()
+    for package in FIGURES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(WORKS)}; default: all")
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    target = DATA.parent
+    DATA.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for work in options.works or WORKS:
+        print(f"{work}: {WORKS[work].__doc__}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            rows += WORKS[work](options.pairs, Path(folder))
+    found = machine()
+    about = ", ".join(f"{key} {value}" for key, value in found.items())
+    (target / "table.json").write_text(json.dumps({"machine": found, "rows": [asdict(row) for row in rows]}, indent=2))
+    (target / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
+    print(f"\n{markdown(rows)}\n{about}\n\ntable    {target}/table.md (.json)")
+
+
+if __name__ == "__main__":
+    main()

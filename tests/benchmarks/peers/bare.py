@@ -1,0 +1,100 @@
+"""The limit: everything in memory, an index_select a batch, no logging, no progress, no checkpoints.
+
+Usage: bare.py lenet|cnn|parabola|digits DATA
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from common import BATCH, EPOCHS, EVAL_BATCH, MEAN, MODELS, RATE, STD, VALIDATION, Report, read
+from torch import Tensor, nn
+from torch.optim import SGD
+
+
+def correct(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
+    """The share of right answers."""
+    model.eval()
+    with torch.no_grad():
+        batches = zip(inputs.split(EVAL_BATCH), targets.split(EVAL_BATCH), strict=True)
+        right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
+    model.train()
+    return right / len(targets)
+
+
+def classify(work: str, data: Path) -> None:
+    """W1 and W2."""
+    report = Report()
+    images, targets = read(data, "train")
+    inputs = (images.float() / 255 - MEAN) / STD
+    test_images, test_targets = read(data, "t10k")
+    test_inputs = (test_images.float() / 255 - MEAN) / STD
+    order = torch.randperm(len(inputs))
+    val, train = order[:VALIDATION], order[VALIDATION:]
+    val_inputs, val_targets = inputs[val], targets[val]
+    inputs, targets = inputs[train], targets[train]
+    model, loss = MODELS[work](), nn.CrossEntropyLoss()
+    optimizer = SGD(model.parameters(), lr=RATE[work], momentum=0.9)
+    report.begin()
+    for _ in range(EPOCHS[work]):
+        for batch in torch.randperm(len(inputs)).split(BATCH):
+            optimizer.zero_grad()
+            loss(model(inputs.index_select(0, batch)), targets.index_select(0, batch)).backward()
+            optimizer.step()
+            report.step()
+        correct(model, val_inputs, val_targets)
+    report.end(EPOCHS[work] * len(inputs))
+    report.tell(accuracy=correct(model, test_inputs, test_targets))
+
+
+def parabola(steps: int = 100_000) -> None:
+    """W3: two sigmoid neurons, ten points, all in every step."""
+    report = Report()
+    inputs = torch.linspace(0, 1, 10)[:, None]
+    targets = inputs**2 - 0.5 * inputs + 1.5625
+    model, loss = nn.Sequential(nn.Linear(1, 2), nn.Sigmoid(), nn.Linear(2, 1)), nn.L1Loss(reduction="sum")
+    optimizer = SGD(model.parameters(), lr=0.001)
+    report.begin()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(model(inputs), targets).backward()
+        optimizer.step()
+        report.step()
+    report.end(steps)
+    report.tell()
+
+
+def digits() -> None:
+    """W4 and W6: what the program does by default: LeNet on the digits at 32x32, 15 epochs, batches of 32."""
+    import numpy as np
+
+    from runner.dataset.digits import table_path
+    from runner.model.lenet import LeNet
+
+    report = Report()
+    table = torch.from_numpy(np.loadtxt(table_path(), delimiter=",", dtype=np.uint8))
+    inputs = nn.functional.interpolate(table[:, :64].float().view(-1, 1, 8, 8) / 16, size=32, mode="bilinear")
+    targets = table[:, 64].long()
+    model, loss = LeNet((1, 32, 32), 10), nn.CrossEntropyLoss()
+    optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
+    train, val = slice(0, 1295), slice(1295, 1438)
+    report.begin()
+    for _ in range(15):
+        for batch in torch.randperm(1295).split(32):
+            optimizer.zero_grad()
+            loss(model(inputs[train].index_select(0, batch)), targets[train].index_select(0, batch)).backward()
+            optimizer.step()
+            report.step()
+        correct(model, inputs[val], targets[val])
+    report.end(15 * 1295)
+    report.tell(accuracy=correct(model, inputs[1438:], targets[1438:]))
+
+
+if __name__ == "__main__":
+    work, data = sys.argv[1], Path(sys.argv[2])
+    if work == "parabola":
+        parabola()
+    elif work == "digits":
+        digits()
+    else:
+        classify(work, data)

@@ -1,0 +1,48 @@
+"""What a scalar and a save cost the training: on LeNet with its optimizer's state, TensorBoard and all."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from common import Report
+
+from runner.build import build
+from runner.checkpoint import Checkpoints
+from runner.config import compose_config
+from runner.results import Results
+from runner.run import starting_state
+from runner.state import Clock
+from runner.tracking import Tracker
+from runner.train import save
+
+SCALARS, SAVES = 10_000, 60
+
+
+def measure(folder: Path) -> None:
+    exp = build(compose_config(["device=cpu"]))
+    for inputs, targets in exp.train.epoch():
+        exp.loss(exp.model(inputs), targets).backward()
+        exp.optimizer.step()
+    report, state = Report(), starting_state(exp)
+    tracker = Tracker(folder, exp, Results.open(folder, "bench", 0, []))
+    report.begin()
+    report.step()
+    begun = time.perf_counter()
+    for step in range(SCALARS):
+        tracker.scalars({"train/loss": 1.0}, step)
+    scalar = 1e6 * (time.perf_counter() - begun) / SCALARS
+    (folder / "checkpoints").mkdir()
+    checkpoints, clock, seconds = Checkpoints(folder / "checkpoints", keep_last=2), Clock(), []
+    for state.step in range(1, SAVES + 1):
+        begun = time.perf_counter()
+        save(exp, state, tracker, checkpoints, clock)
+        seconds.append(time.perf_counter() - begun)
+    tracker.close()
+    report.end(SAVES)
+    report.tell(scalar=scalar, save=statistics.median(seconds))
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder))
