@@ -49,8 +49,9 @@ class Streamed:
         self.samples, self.device = samples, device
         self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Pairs(samples),
+            _Readable(samples),
             batch_sampler=self.plan,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gave, which torch takes for a list
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
@@ -70,15 +71,21 @@ class Streamed:
             raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
-class _Pairs(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Gives whole batches, as a DataLoader asks for them where it can: no pair for each sample, nothing to collate."""
+
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
     def __len__(self) -> int:
         return len(self.samples.targets)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.samples.inputs[index], self.samples.targets[index]
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.stack([self.samples.inputs[index] for index in indices]), self.samples.targets[indices]
+
+
+def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
 
 
 class _Plan:

@@ -249,10 +249,13 @@ def test_best(
 
 def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
     """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
+    waiting = state.data_seconds / max(state.seconds, 1e-9)
     lines = [
         f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving; "
-        f"{state.data_seconds / max(state.seconds, 1e-9):.1%} of the time waiting for data"
+        f"{waiting:.1%} of the time waiting for data"
     ]
+    if waiting > 0.2 and not exp.config.dataset.in_memory:
+        lines.append("hint     more dataset.workers read faster; device.threads=1 leaves them the other cores")
     if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
         right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))
         recall = right / torch.bincount(targets, minlength=len(exp.spec.classes)).clamp(min=1)

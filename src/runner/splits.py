@@ -91,7 +91,7 @@ def _every(rank: Tensor, share: float) -> Tensor:
 
 def _take(samples: Samples, mask: Tensor) -> Samples:
     indices = mask.nonzero().squeeze(1)
-    inputs = samples.inputs[indices] if isinstance(samples.inputs, Tensor) else Chosen(samples.inputs, indices)
+    inputs = samples.inputs[indices] if isinstance(samples.inputs, Tensor) else Chosen(samples.inputs, indices.tolist())
     return Samples(inputs, samples.targets[indices])
 
 
@@ -106,13 +106,13 @@ class Chosen:
     """Some of the inputs that are read one by one."""
 
     inputs: Readable
-    indices: Tensor
+    indices: list[int]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, index: int) -> Tensor:
-        found: Tensor = self.inputs[int(self.indices[index])]
+        found: Tensor = self.inputs[self.indices[index]]
         return found
 
 

@@ -38,7 +38,7 @@ MNIST = [
 ]
 LENET = ["model=lenet", *MNIST, "trainer.epochs=2", "optim.lr=0.01"]
 CNN = ["model=mnist_cnn", "loss=nll", *MNIST, "trainer.epochs=1", "optim.lr=0.025"]
-RATES = ("0.3", "0.1", "0.03", "0.02", "0.01", "0.005", "0.001", "0.0001")
+RATES = ("0.03", "0.02", "0.015", "0.01", "0.005", "0.002", "0.001", "0.0005")
 
 
 @dataclass
@@ -242,7 +242,7 @@ def w8(pairs: int, folder: Path) -> list[Row]:
     arguments = [
         *("model=mlp", "model.hidden=[]", "dataset=image_folder", f"dataset.root={DATA / 'pictures'}", "device=cpu"),
         *("dataset.size=32", "dataset.workers=2", "dataset.test_share=0.01", "dataset.val_share=0.01"),
-        *("trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001"),
+        *("trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001", "device.threads=1"),
     ]
     runs = in_turn(
         pairs, ours=lambda: ours(folder, *arguments), loader=lambda: script(folder, "loader", str(DATA / "pictures"))

@@ -79,6 +79,7 @@ class Pool:
         self.free = list(range(places))
         self.running: list[Running] = []
         self.tries: dict[str, int] = {}
+        self.news = False  # a job has ended that the table does not show yet
         self.ending = False  # no more are started, and those that run were asked to stop
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -88,6 +89,9 @@ class Pool:
             while self.running or (waiting and not self.ending):
                 while waiting and self.free and not self.ending:
                     self.start(waiting.popleft())
+                if self.news:  # told when the next jobs run already: to draw the picture takes a while
+                    self.news = False
+                    self.save()
                 wait([each.process.sentinel for each in self.running], timeout=TICK)
                 for each in [each for each in self.running if not each.process.is_alive()]:
                     if self.settle(each):
@@ -136,7 +140,7 @@ class Pool:
             self.screen.refused(each.job, "another process works in its folder, or it cannot be written")
         else:
             self.screen.ended(each.job)
-        self.save()
+        self.news = True
         status = status_of(folder)
         again = status == "failed" and self.tries[each.job.folder] <= settings.retries and not self.ending
         if status not in DONE and not again and settings.on_error == "stop" and not self.ending:
