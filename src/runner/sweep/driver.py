@@ -223,6 +223,7 @@ def run_one(folder: Path, number: int) -> float:
     with Stop() as stop, Screen(table) as screen:
         stop.can_wait = True
         Pool(sweep, 1, [], stop, screen, table.save).run([job])
+    table.save()
     return best_of(sweep, job)
 
 

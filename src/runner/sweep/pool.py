@@ -63,7 +63,7 @@ class Pool:
         gpus: one for each place, in turn; none leaves all GPUs to all.
         stop: set by a signal: the jobs are asked to save and stop; by a second one, they are killed.
         screen: told of everything that happens.
-        save: writes the table; called after every job.
+        save: writes the table; called after every job but the last, which is for the caller to tell.
     """
 
     def __init__(
