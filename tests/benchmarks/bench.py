@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,7 +24,9 @@ sys.path += [str(ROOT / "tests")]
 import data  # noqa: E402
 from process import Measured, measure, ours, script  # noqa: E402
 
-DATA = ROOT / "outputs" / "benchmarks" / "data"
+TARGET = ROOT / "outputs" / "benchmarks"
+SCRATCH = tempfile.TemporaryDirectory(prefix="runner-bench-")  # removed at the end
+DATA = Path(SCRATCH.name) / "data"
 FIGURES = ("lightning", "mmengine", "pytorch-ignite", "torch", "torchvision", "hydra-core", "tensorboard")
 PEERS = {
     "tutorial loop": ("tutorial",),
@@ -262,7 +265,24 @@ def costs(pairs: int, folder: Path) -> list[Row]:
     ]
 
 
-WORKS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "costs": costs}
+def compared(pairs: int, folder: Path) -> list[Row]:
+    """`compare` over a thousand runs."""
+    ours(folder, "trainer.epochs=2")
+    (run,) = folder.glob("outputs/*/*")
+    for number in range(1000):
+        copy = folder / "many" / f"{number:04d}"
+        copy.mkdir(parents=True)
+        config = (run / "config.yaml").read_text().replace("seed: 0\nname", f"seed: {number}\nname")
+        (copy / "config.yaml").write_text(config)
+        for name in ("results.json", "metrics.csv"):
+            shutil.copy(run / name, copy / name)
+    command = ("-m", "runner", "compare", "many", "--format", "html", "--output", "page.html")
+    took = [measure(folder, *command)[0].seconds for _ in range(pairs)]
+    return [Row("compare", "a thousand runs, as a page: seconds", "", "s", median(took), None, took, 5)]
+
+
+WORKS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8}
+WORKS |= {"costs": costs, "compare": compared}
 HEADER = ["work", "figure", "against", "ours", "theirs", "ratio: median (min to max)", "target", ""]
 
 
@@ -291,8 +311,8 @@ def main() -> None:
     parser.add_argument("works", nargs="*", metavar="WORK", help=f"of {', '.join(WORKS)}; default: all")
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
-    target = DATA.parent
-    DATA.mkdir(parents=True, exist_ok=True)
+    TARGET.mkdir(parents=True, exist_ok=True)
+    DATA.mkdir()
     rows: list[Row] = []
     for work in options.works or WORKS:
         print(f"{work}: {WORKS[work].__doc__}", flush=True)
@@ -300,9 +320,9 @@ def main() -> None:
             rows += WORKS[work](options.pairs, Path(folder))
     found = machine()
     about = ", ".join(f"{key} {value}" for key, value in found.items())
-    (target / "table.json").write_text(json.dumps({"machine": found, "rows": [asdict(row) for row in rows]}, indent=2))
-    (target / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
-    print(f"\n{markdown(rows)}\n{about}\n\ntable    {target}/table.md (.json)")
+    (TARGET / "table.json").write_text(json.dumps({"machine": found, "rows": [asdict(row) for row in rows]}, indent=2))
+    (TARGET / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
+    print(f"\n{markdown(rows)}\n{about}\n\ntable    {TARGET}/table.md (.json)")
 
 
 if __name__ == "__main__":

@@ -149,6 +149,29 @@ def test_a_job_that_is_killed_is_told_and_continued(tmp_path: Path) -> None:
     assert results(folder / "seed=0")["status"] == "completed"
 
 
+def test_a_server_that_is_killed_costs_the_jobs_that_ran_and_no_other(tmp_path: Path) -> None:
+    driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=60", "seed=0,1,2", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
+    (server,) = [number for number in processes_in(tmp_path) if parent_of(number) == driver.pid and is_server(number)]
+    os.kill(server, signal.SIGKILL)
+    output = finish(driver, code=1)
+    folder = only_sweep(tmp_path)
+    for killed in ("seed=0", "seed=1"):
+        assert results(folder / killed)["status"] == "failed"
+        assert f"{killed}: Killed: killed with the server that it came from" in output
+    assert results(folder / "seed=2")["status"] == "completed"
+    finish(start("resume", str(folder), cwd=tmp_path))
+    assert [job["status"] for job in table(folder)["jobs"]] == ["completed"] * 3
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[1])
+
+
+def is_server(process: int) -> bool:
+    return b"multiprocessing.forkserver" in Path(f"/proc/{process}/cmdline").read_bytes()
+
+
 def test_sweeps_at_the_same_time_do_not_disturb_each_other(undisturbed: Path, tmp_path: Path) -> None:
     for driver in [start(*SWEEP, cwd=tmp_path) for _ in range(3)]:
         finish(driver)

@@ -294,7 +294,7 @@ def test_a_job_folder_that_cannot_be_made_costs_only_that_job(
         shutil.rmtree(folder / name)
     (folder / "seed=0").write_text("a file")
     assert cli.main(["resume", str(folder)]) == 1
-    assert "seed=0: its folder cannot be made" in said(capsys)
+    assert "seed=0: it cannot be started" in said(capsys)
     assert list(statuses(folder).values()) == ["waiting", "completed", "completed"]
 
 

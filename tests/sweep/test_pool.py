@@ -1,10 +1,14 @@
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from helpers import results
+from runner.settings import Config
+from runner.sweep import server
 
 DEATHS = {
     "raise": ("failed", "ValueError: on purpose"),
@@ -66,3 +70,23 @@ def test_a_failure_may_end_the_sweep(sweep: Callable[..., Path], deadly: list[st
     (folder,) = workdir.glob("outputs/*/*")
     with (folder / "sweep.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", *["waiting"] * 5]
+
+
+def test_each_place_has_a_gpu_of_its_own(sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+    start_job = server.start_job
+
+    def without_gpu(
+        config: Config, folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
+    ) -> ForkServerProcess:
+        given[folder.name] = gpu
+        return start_job(config, folder, overrides, swept, None)
+
+    monkeypatch.setattr(server, "start_job", without_gpu)
+    monkeypatch.setattr(server, "check", lambda configs: ({}, ["3", "7"]))
+    folder = sweep("seed=0,1,2", "sweep.jobs=2")
+    assert (given["seed=0"], given["seed=1"], given["seed=2"] in ("3", "7")) == ("3", "7", True)
+    assert results(folder / "seed=2")["status"] == "completed"
+    given.clear()
+    sweep("device=cpu", "seed=0,1")
+    assert given == {"seed=0": None, "seed=1": None}

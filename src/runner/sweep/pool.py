@@ -37,6 +37,13 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def wait_for_the_end_of(pid: int) -> None:
+    """For as long as a kill may take; then its folder is free."""
+    end = time.monotonic() + GRACE
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 @dataclass
 class Running:
     """A job's process.
@@ -113,7 +120,7 @@ class Pool:
             process = server.start_job(job.config, folder, job.overrides, job.swept, gpu)
         except OSError as error:
             self.free.append(slot)
-            self.screen.refused(job, f"its folder cannot be made: {error}")
+            self.screen.refused(job, f"it cannot be started: {error}")
             return
         self.running.append(Running(job, process, slot, before))
         self.screen.started(job, again=self.tries[job.folder] - 1, of=settings.retries)
@@ -123,6 +130,7 @@ class Pool:
         code, pid = each.process.exitcode, each.process.pid
         if pid is not None and is_alive(pid):  # the server has died, and cannot tell of its children
             self.kill(each)
+            wait_for_the_end_of(pid)
         each.process.close()
         self.running.remove(each)
         self.free.append(each.slot)
@@ -134,7 +142,7 @@ class Pool:
             if self.ending:
                 self.note(each, None, "stopped before it could save")
             else:
-                kind = "Killed" if code == -signal.SIGKILL else "Died"
+                kind = "Killed" if code in (-signal.SIGKILL, server.LOST) else "Died"
                 self.note(each, kind, f"{server.describe_exit(code)}; see run.log")
         if untouched and read_results(folder) == each.before and not self.ending:
             self.screen.refused(each.job, "another process works in its folder, or it cannot be written")

@@ -6,7 +6,7 @@ imports torch: who drives a sweep stays small.
 
 import multiprocessing
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the door starts the server before it imports anything else
     from runner.settings import Config
 
 context = multiprocessing.get_context("forkserver")
+LOST = 255  # what multiprocessing tells of a process whose server has died
 
 
 def start() -> None:
@@ -36,8 +37,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
     """
     receive, send = context.Pipe(duplex=False)
     values = {number: config.model_dump(mode="json") for number, config in configs.items()}
-    process = context.Process(target=_check, args=(values, send))
-    process.start()
+    process = _start(_check, values, send)
     send.close()
     try:
         found: tuple[dict[int, Sequence[str]], list[str]] = receive.recv()
@@ -57,18 +57,28 @@ def start_job(
         gpu: the only one that the job may see; None leaves all.
     """
     values = config.model_dump(mode="json")
-    process = context.Process(target=_work, args=(values, folder, overrides, dict(swept), gpu), name=folder.name)
-    process.start()
-    return process
+    return _start(_work, values, folder, overrides, dict(swept), gpu)
 
 
 def draw(table: Any, target: Path) -> None:
     """Draws the picture of a sweep's table. Raises RunnerError when it cannot."""
-    process = context.Process(target=_draw, args=(table, target))
-    process.start()
+    process = _start(_draw, table, target)
     process.join()
     if process.exitcode:
         raise RunnerError(f"{target}: the process that drew it {describe_exit(process.exitcode)}")
+
+
+def _start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    """A process that does this; where the server has just died, from a new one. Raises OSError."""
+    for last in (False, True):
+        process = context.Process(target=target, args=arguments)
+        try:
+            process.start()
+            break
+        except (EOFError, OSError) as error:
+            if last:
+                raise OSError(f"the server of the jobs does not answer: {error}") from error
+    return process
 
 
 def _draw(table: Any, target: Path) -> None:
@@ -91,6 +101,8 @@ def _work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dic
 
 def describe_exit(code: int | None) -> str:
     """How a process ended, in words."""
+    if code == LOST:
+        return "killed with the server that it came from: someone's kill -9, or the system because memory ran out"
     if code == -signal.SIGKILL:
         return "killed by SIGKILL: someone's kill -9, or the system because memory ran out"
     if code is not None and code < 0:
