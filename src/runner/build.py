@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from runner.augment import Augment
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
 from runner.device import allow_tf32, resolve
+from runner.ema import MovingAverage
 from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
 from runner.loss.one_hot import OneHot
@@ -51,7 +51,7 @@ def build(config: Config) -> Experiment:
         device=device,
         model=model,
         forward=torch.compile(model) if config.trainer.compile else model,
-        ema=build_ema(config, model),
+        ema=None if config.trainer.ema is None else MovingAverage(model, config.trainer.ema),
         loss=loss,
         optimizer=optimizer,
         scheduler=build_scheduler(config, optimizer, len(train)),
@@ -122,12 +122,6 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
-
-
-def build_ema(config: Config, model: nn.Module) -> AveragedModel | None:
-    """The moving average of the weights, decay * average + (1 - decay) * weights after each step."""
-    decay = config.trainer.ema
-    return None if decay is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
 from runner.data import Batches
 from runner.dataset.base import Spec
+from runner.ema import MovingAverage
 from runner.halving import Rungs
 from runner.settings import Config
 
@@ -33,7 +33,7 @@ class Experiment:
     device: torch.device
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
-    ema: AveragedModel | None
+    ema: MovingAverage | None
     loss: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler

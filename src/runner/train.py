@@ -110,7 +110,7 @@ def train_epoch(
             exp.scaler.update()
         exp.optimizer.zero_grad()
         if exp.ema is not None:
-            exp.ema.update_parameters(exp.model)
+            exp.ema.update(exp.model)
         state.step += 1
         state.position += 1
         state.unreported = True
