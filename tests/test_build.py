@@ -7,7 +7,8 @@ from torch import nn
 from runner.build import build, parameter_groups
 from runner.config import compose_config
 from runner.data import InMemory, Streamed
-from runner.errors import ConfigError
+from runner.dataset.base import Pool, Samples
+from runner.errors import ConfigError, DataError
 from runner.loss.one_hot import OneHot
 from runner.settings import Config
 
@@ -73,6 +74,7 @@ def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Confi
     ("overrides", "channels_last"),
     [
         (["model=lenet"], True),
+        (["model=lenet", "optim=lbfgs"], False),
         (["model=lenet", "trainer.channels_last=false"], False),
         (["model=torchvision", "model.arch=resnet18"], False),
         (["model=torchvision", "model.arch=resnet18", "trainer.channels_last=true"], True),
@@ -86,3 +88,17 @@ def test_pictures_lie_in_memory_as_the_model_is_fastest_or_as_asked(overrides: l
         if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] > 1 < layer.in_channels
     ]
     assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions} == {channels_last}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_first_step_that_fp16_skips_leaves_no_mark(tiny: Callable[..., Config], name: str) -> None:
+    exp = build(tiny(f"optim={name}", "trainer.precision=fp16"))
+    assert exp.optimizer.param_groups[0]["fused"] is None
+    assert build(tiny(f"optim={name}")).optimizer.param_groups[0]["fused"] is True
+
+
+def test_targets_of_another_shape_are_refused(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(Samples(torch.rand(20, 1), torch.rand(20)))
+    monkeypatch.setattr("runner.dataset.line.Line.load", lambda self: pool)
+    with pytest.raises(DataError, match=r"dataset=line: targets of shape \(\d+,\), expected \[N, 1\]"):
+        build(compose_config(["experiment=line"]))

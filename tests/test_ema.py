@@ -43,3 +43,14 @@ def test_goes_on_where_it_was_saved() -> None:
     trained(network, 2, whole, again)
     assert again.updates == whole.updates == 5
     same(again.module.state_dict(), whole.module.state_dict())
+
+
+def test_numbers_that_are_no_weights_are_taken_as_they_are() -> None:
+    network = model()
+    count = nn.Parameter(torch.tensor([3]), requires_grad=False)
+    network.register_parameter("count", count)
+    average = MovingAverage(network, 0.9)
+    count.data += 4
+    average.update(network)
+    average.update(network)
+    assert dict(average.module.named_parameters())["count"].item() == 7

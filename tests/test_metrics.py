@@ -51,7 +51,7 @@ def test_sums_can_be_added_saved_and_reset() -> None:
 def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
     monkeypatch: pytest.MonkeyPatch, task: Task, most: int
 ) -> None:
-    monkeypatch.setattr("runner.metrics.MOST", most)
+    monkeypatch.setattr("runner.metrics.MOST_NUMBERS", most)
     generator = torch.Generator().manual_seed(0)
     metrics, resumed = Metrics(task, CPU), Metrics(task, CPU)
     for size in (4, 3, 5, 1, 6):
@@ -62,3 +62,10 @@ def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
         state, resumed = resumed.state_dict(), Metrics(task, CPU)
         resumed.load_state_dict(state)
     assert resumed.compute() == metrics.compute()
+
+
+def test_what_becomes_of_the_outputs_later_is_not_seen() -> None:
+    bias, metrics = torch.zeros(1), Metrics("regression", CPU)
+    metrics.update(torch.tensor(0.0), bias.expand(4, 1), torch.ones(4, 1))
+    bias.fill_(1)
+    assert metrics.compute()["mae"] == 1

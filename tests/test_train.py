@@ -140,6 +140,7 @@ def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: 
         # the first update copies, as torch's AveragedModel has it too
         torch.testing.assert_close(saved["ema"]["module"][name], after)
         assert not torch.equal(before[name], after)
+    assert "learned" not in (folder / "run.log").read_text()  # that is for small models
     two = checkpoint(runner("trainer.ema=0.5", "trainer.max_steps=2"))
     for name, after in two["model"].items():
         torch.testing.assert_close(two["ema"]["module"][name], 0.5 * saved["model"][name] + 0.5 * after)
@@ -299,6 +300,10 @@ def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> Non
     assert not are_finite(params)
     params[2].grad[700] = 1
     assert are_finite(params)
+    whole = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    assert are_finite([whole])
+    whole.grad = torch.tensor([1j, complex(0, bad)])
+    assert not are_finite([whole])
 
 
 def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:

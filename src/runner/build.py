@@ -70,7 +70,7 @@ def build_dataset(config: Config) -> Dataset:
 
 
 def split_dataset(config: Config, dataset: Dataset) -> Splits:
-    choice = config.dataset
+    choice, spec = config.dataset, dataset.spec
     splits = split(
         dataset.load(),
         seed=choice.seed,
@@ -82,6 +82,9 @@ def split_dataset(config: Config, dataset: Dataset) -> Splits:
     for name, samples in splits._asdict().items():
         if len(samples.targets) == 0:
             raise DataError(f"dataset={choice.name} leaves no samples for the {name} split")
+        if spec.task == "regression" and samples.targets.shape[1:] != (spec.out_features,):
+            found = tuple(samples.targets.shape)
+            raise DataError(f"dataset={choice.name}: targets of shape {found}, expected [N, {spec.out_features}]")
     return splits
 
 
@@ -118,7 +121,8 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     model: nn.Module = MODELS.build(choice.name, choice.values, in_shape=spec.in_shape, out_features=spec.out_features)
     channels_last = config.trainer.channels_last
     if channels_last is None:
-        channels_last = MODELS.get(choice.name).facts.get("channels_last", False)
+        contiguous = OPTIMIZERS.get(config.optim.name).facts.get("contiguous", False)
+        channels_last = MODELS.get(choice.name).facts.get("channels_last", False) and not contiguous
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
@@ -141,7 +145,11 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
 def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
     choice = config.optim
     params = parameter_groups(model, choice.groups)
-    optimizer: Optimizer = OPTIMIZERS.build(choice.name, choice.values, params=params)
+    values = choice.values
+    if config.trainer.precision == "fp16" and "fused" in values:
+        # When the scaler skips the first step, torch's fused SGD keeps as momentum what was in memory before.
+        values |= {"fused": None}
+    optimizer: Optimizer = OPTIMIZERS.build(choice.name, values, params=params)
     return optimizer
 
 

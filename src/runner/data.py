@@ -129,7 +129,7 @@ class Batches:
         """Takes another mean and standard deviation: for each channel, or one for all."""
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
         self.mean, self.std = torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
-        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest input: made once, for all batches
+        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; made once
 
     @cached_property
     def samples(self) -> int:
@@ -155,7 +155,7 @@ class Batches:
             inputs = self.normalise(raw)
             version = inputs._version
             for _ in range(start, len(self)):
-                if inputs._version != version:  # a model has worked in it
+                if inputs._version != version:  # a model has changed it in place
                     inputs = self.normalise(raw)
                     version = inputs._version
                 yield inputs, targets

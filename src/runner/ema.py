@@ -23,10 +23,14 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """A step has changed the model; buffers, such as those of batch normalisation, are taken as they are."""
+        """A step has changed the model; what is no weight, such as the statistics of batch
+        normalisation, is taken as it is."""
         share = 1.0 if self.updates == 0 else 1 - self.decay
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), share)
-        for own, its in zip(self.module.buffers(), model.buffers(), strict=True):
+        pairs = list(zip(self.module.parameters(), model.parameters(), strict=True))
+        taken = [pair for pair in pairs if not (pair[0].is_floating_point() or pair[0].is_complex())]
+        averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
+        torch._foreach_lerp_([own for own, _ in averaged], [its for _, its in averaged], share)
+        for own, its in [*taken, *zip(self.module.buffers(), model.buffers(), strict=True)]:
             own.copy_(its)
         self.updates += 1
 

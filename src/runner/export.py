@@ -59,7 +59,8 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
     exp, path = trained(config, folder, checkpoint)
     exp.judged.eval()
     inputs = exp.test.raw(torch.arange(min(2, len(exp.test.source)))).cpu()
-    module = Standalone(exp.judged.cpu(), exp.test.mean.cpu(), exp.test.std.cpu(), inputs.dtype == torch.uint8).eval()
+    model = exp.judged.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module = Standalone(model, exp.test.mean.cpu(), exp.test.std.cpu(), inputs.dtype == torch.uint8).eval()
     target = (output or folder / "export" / f"model{suffix}").absolute()
     description = describe(exp, path, kind, inputs)
     try:

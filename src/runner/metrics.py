@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 Task = Literal["classification", "regression"]
-MOST = 1 << 20  # numbers in batches that wait
+MOST_NUMBERS, MOST_BATCHES = 1 << 20, 1 << 12  # that wait to be added up
 NAMES: dict[Task, tuple[str, ...]] = {"classification": ("loss", "accuracy"), "regression": ("loss", "mae", "r2")}
 
 
@@ -42,10 +42,10 @@ class Metrics:
     def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Adds a batch: its loss summed over the samples, its outputs [B, F], its targets [B] or [B, F]."""
         self._losses.append(loss.detach())
-        self._outputs.append(outputs.detach())
+        self._outputs.append(outputs.detach().clone())  # they may be a view of weights, or of something large
         self._targets.append(targets)
         self._waiting += outputs.numel() + targets.numel()
-        if self._waiting > MOST:
+        if self._waiting > MOST_NUMBERS or len(self._losses) > MOST_BATCHES:
             self._settle()
 
     def _settle(self) -> None:

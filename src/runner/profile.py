@@ -25,6 +25,7 @@ class Profile:
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_device else [])]
         plan = schedule(wait=FIRST, warmup=WARM_UP, active=STEPS, repeat=1)
         self.profiler = profile(activities=activities, schedule=plan, on_trace_ready=self.write)
+        self.written = False
         self.profiler.start()
 
     def step(self) -> None:
@@ -42,7 +43,10 @@ class Profile:
         except OSError as error:
             log.warning("%s: the profile cannot be written: %s; the training goes on", self.folder, error)
         else:
+            self.written = True
             log.info("profile  %s/table.txt; trace.json for ui.perfetto.dev", self.folder)
 
     def close(self) -> None:
         self.profiler.stop()
+        if not self.written:
+            log.info("profile  none: the run had fewer than %d steps", FIRST + WARM_UP + 1)

@@ -262,7 +262,7 @@ def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor
         lines.append(
             "recall   " + "  ".join(f"{name} {r:.2f}" for name, r in zip(exp.spec.classes, recall, strict=True))
         )
-    if count_parameters(exp.judged) <= 16:
+    if count_parameters(exp.model) <= 16:
         for name, parameter in exp.judged.named_parameters():
             lines.append(f"learned  {name} = {', '.join(f'{value:.4f}' for value in parameter.flatten().tolist())}")
     return lines

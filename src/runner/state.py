@@ -119,7 +119,7 @@ class Clock:
         self._last = now
 
     def waiting(self, state: TrainState, batches: Iterator[T]) -> Iterator[T]:
-        """Hands on the batches, and counts the seconds until each is there into the state."""
+        """Hands on the batches, and adds the seconds of waiting for each to the state's."""
         begun = time.perf_counter()
         for batch in batches:
             state.data_seconds += time.perf_counter() - begun

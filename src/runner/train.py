@@ -72,7 +72,7 @@ def train_epoch(
     first = state.position * settings.accumulate
     batches: list[tuple[Tensor, Tensor]] | None = [] if needs_closure(exp.optimizer) else None  # of the step in hand
     losses: list[Tensor] = []  # since the last look at them
-    reading_is_free = exp.device.type == "cpu"  # elsewhere it waits for all that was asked of the device
+    reading_is_free = exp.device.type == "cpu"  # elsewhere, to read a number is to wait for the device
     if finished(exp, state):
         return
     exp.model.train()
@@ -252,7 +252,7 @@ def stop_if_not_finite(
     exp: Experiment, state: TrainState, checkpoints: Checkpoints, losses: list[Tensor], params: Sequence[Tensor]
 ) -> None:
     """Raises Diverged when a loss or the gradient is not finite. In fp16 the scaler skips such gradients itself."""
-    bad = [loss.item() for loss in losses if not math.isfinite(loss.item())]
+    bad = [value for value in [loss.item() for loss in losses] if not math.isfinite(value)]
     if bad or not (exp.scaler.is_enabled() or are_finite(params)):
         what = f"the loss is {bad[0]}" if bad else "the gradient is not finite"
         raise Diverged(diverged(exp, state.step + 1, what, checkpoints))
@@ -260,7 +260,9 @@ def stop_if_not_finite(
 
 def are_finite(params: Sequence[Tensor]) -> bool:
     """Whether every number of their gradients is, in the one operation by which GradScaler looks."""
-    grads = [p.grad for p in params if p.grad is not None]
+    grads = [torch.view_as_real(p.grad) if p.is_complex() else p.grad for p in params if p.grad is not None]
+    if not grads:
+        return True
     found, one = zero_and_one(grads[0].device)
     torch._amp_foreach_non_finite_check_and_unscale_(grads, found, one)
     if not found.item():

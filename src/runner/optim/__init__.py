@@ -29,4 +29,4 @@ TORCHS: dict[str, type[optim.Optimizer]] = {
 }
 import_when_needed()
 for name, optimizer in TORCHS.items():
-    OPTIMIZERS.register(name)(optimizer)
+    OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it sees all gradients as one vector

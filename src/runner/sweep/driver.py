@@ -219,11 +219,10 @@ def run_one(folder: Path, number: int) -> float:
     """Runs one job of a sweep, as another launcher asks in a process of its own; returns the job's best metric."""
     server.start()
     sweep = Sweep.open(folder)
-    job, table = sweep.jobs[number], Table(sweep)
-    with Stop() as stop, Screen(table) as screen:
+    job = sweep.jobs[number]
+    with Stop() as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
         stop.can_wait = True
-        Pool(sweep, 1, [], stop, screen, table.save).run([job])
-    table.save()
+        Pool(sweep, 1, [], stop, screen, files.save).run([job])
     return best_of(sweep, job)
 
 

@@ -70,7 +70,7 @@ class Pool:
         gpus: one for each place, in turn; none leaves all GPUs to all.
         stop: set by a signal: the jobs are asked to save and stop; by a second one, they are killed.
         screen: told of everything that happens.
-        save: writes the table; called after every job but the last, which is for the caller to tell.
+        save: writes the table; called when jobs have ended and the next ones run; at last it is the caller's to call.
     """
 
     def __init__(

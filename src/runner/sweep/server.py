@@ -37,7 +37,10 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
     """
     receive, send = context.Pipe(duplex=False)
     values = {number: config.model_dump(mode="json") for number, config in configs.items()}
-    process = _start(_check, values, send)
+    try:
+        process = _start(_check, values, send)
+    except OSError as error:
+        raise RunnerError(str(error)) from error
     send.close()
     try:
         found: tuple[dict[int, Sequence[str]], list[str]] = receive.recv()
