@@ -79,11 +79,16 @@ class Row:
     def cells(self) -> list[str]:
         sign = "" if self.target is None else f"{'at most' if self.at_most else 'at least'} {self.target:g}"
         return [
-            *(self.work, self.figure, self.to, f"{self.ours:,.4g} {self.unit}"),
-            "" if self.theirs is None else f"{self.theirs:,.4g} {self.unit}",
-            f"{self.median:.2f} ({min(self.ratios):.2f} to {max(self.ratios):.2f})",
+            *(self.work, self.figure, self.to, f"{number(self.ours)} {self.unit}"),
+            "" if self.theirs is None else f"{number(self.theirs)} {self.unit}",
+            f"{number(self.median)} ({number(min(self.ratios))} to {number(max(self.ratios))})",
             *(sign, self.verdict),
         ]
+
+
+def number(value: float) -> str:
+    """With three digits that count, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def ratio(
@@ -318,10 +323,11 @@ def main() -> None:
         print(f"{work}: {WORKS[work].__doc__}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             rows += WORKS[work](options.pairs, Path(folder))
-    found = machine()
-    about = ", ".join(f"{key} {value}" for key, value in found.items())
-    (TARGET / "table.json").write_text(json.dumps({"machine": found, "rows": [asdict(row) for row in rows]}, indent=2))
-    (TARGET / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
+        found = machine()
+        about = ", ".join(f"{key} {value}" for key, value in found.items())
+        contents = {"machine": found, "rows": [asdict(row) for row in rows]}
+        (TARGET / "table.json").write_text(json.dumps(contents, indent=2))  # after each work: it is a long way
+        (TARGET / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
     print(f"\n{markdown(rows)}\n{about}\n\ntable    {TARGET}/table.md (.json)")
 
 
