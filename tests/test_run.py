@@ -61,6 +61,22 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
     return at
 
 
+def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build_that_cleans_up_badly(config: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise AttributeError("half made")
+
+    monkeypatch.setattr("runner.run.build", build_that_cleans_up_badly)
+    assert cli.main([*TINY]) == 143
+    (folder,) = workdir.glob("outputs/*/*")
+    assert (results(folder)["status"], results(folder)["error"]) == ("interrupted", None)
+    assert "SIGTERM: stopped before the first step." in capsys.readouterr().out
+
+
 def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     update = Results.update

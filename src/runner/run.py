@@ -82,14 +82,10 @@ def run(
                 for warning in warnings:
                     log.warning(warning)
                 prepare(config, folder, saved, results, resume)
-                try:
-                    exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
-                except (Exception, SystemExit) as error:
-                    exit_code = report(error, results)
-            except Stopped as signal:
-                results.end("interrupted")
-                log.info("%s: stopped before the first step.", signal)
-                exit_code = stop.exit_code
+                exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
+            except (Stopped, Exception, SystemExit) as error:
+                cut_short, stop.can_wait = stop.cut_short, True
+                exit_code = leave(results, stop) if cut_short else report(error, results)
             say_what_came(results, folder)
             return exit_code
 
@@ -273,6 +269,13 @@ def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> Non
     from runner.pictures import draw_pictures  # matplotlib: a quarter of a second to import
 
     draw_pictures(exp, outputs, targets, folder / "metrics.csv", folder / "plots")
+
+
+def leave(results: Results, stop: Stop) -> int:
+    """Ends a run that a signal reached before there was anything to save."""
+    results.end("interrupted")
+    log.info("%s: stopped before the first step.", stop.requested.name if stop.requested else "")
+    return stop.exit_code
 
 
 def report(error: BaseException, results: Results) -> int:

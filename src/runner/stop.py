@@ -21,6 +21,11 @@ class Stop:
         self._before: dict[signal.Signals, Any] = {}
 
     @property
+    def cut_short(self) -> bool:
+        """Whether Stopped was raised: the code it fell into may have made an error of its own of it."""
+        return self.requested is not None and not self.can_wait
+
+    @property
     def exit_code(self) -> int:
         """130 for SIGINT, else 143: a request to end, or a preemption."""
         return 130 if self.requested == signal.SIGINT else 143
