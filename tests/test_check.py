@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,3 +93,33 @@ def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: C
     assert "model=odd does not fit dataset=digits: for two samples it returns (2, 7), needed is (2, 10)" in problems_of(
         config
     )
+
+
+@pytest.mark.parametrize("model", ["mlp", "lenet", "cnn", "lstm"])
+def test_a_small_model_is_checked_without_what_the_meta_device_imports(model: str) -> None:
+    code = f"""
+import sys
+from runner.check import check
+from runner.config import compose_config
+check(compose_config(["model={model}"]))
+print("sympy" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_model_of_zeros_may_fail_where_the_model_does_not(workdir: Path, tiny: Callable[..., Config]) -> None:
+    (workdir / "picky_plugin.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from runner.registry import MODELS\n"
+        "class Picky(nn.Linear):\n"
+        "    def forward(self, inputs):\n"
+        "        if not inputs.is_meta and not self.weight.any():\n"
+        "            raise RuntimeError('all zero')\n"
+        "        return super().forward(inputs.flatten(1))\n"
+        "@MODELS.register('picky')\n"
+        "def picky() -> nn.Module:\n"
+        "    return Picky(64, 10)\n"
+    )
+    parts = ["model.name=picky", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"]
+    check(tiny("plugins=[picky_plugin]", *parts))

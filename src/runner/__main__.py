@@ -2,6 +2,8 @@
 
 import sys
 
+from runner.imports import uncollected
+
 
 def main() -> int:
     """Runs the command; returns its exit code."""
@@ -10,7 +12,8 @@ def main() -> int:
 
         server.start()  # it imports torch while Hydra is imported and composes here
 
-    from runner.cli import main as command
+    with uncollected():
+        from runner.cli import main as command
 
     return command()
 

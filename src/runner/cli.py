@@ -16,6 +16,7 @@ from runner.arguments import check_arguments, flags_first, hydra_overrides
 from runner.composition import COMPOSITION_ERRORS, CONF
 from runner.config import freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
+from runner.imports import uncollected
 from runner.problems import find_problems, in_words
 
 if TYPE_CHECKING:  # as in config.py
@@ -85,15 +86,14 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     """One run: check, folder, training, results."""
     config = typed(cfg)
 
-    from runner.check import check  # torch starts here, after all that needs none of it
+    with uncollected():  # torch starts here, after all that needs none of it
+        from runner.check import check
+        from runner.run import run
+        from runner.run_folder import make_run_folder
 
     check(config)
     if config.dry_run:
         return show(config)
-
-    from runner.run import run
-    from runner.run_folder import make_run_folder
-
     folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
     return run(config, folder, overrides)
 
@@ -226,7 +226,8 @@ def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> "Config":
         raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
     config = thaw(file, overrides)
 
-    from runner.check import check
+    with uncollected():
+        from runner.check import check
 
     check(config)
     return config

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from runner.dataset.base import Spec
+from runner.grid import save_grid
 
 MISTAKES = 25  # pictures in the grid of worst mistakes
 
@@ -39,18 +40,22 @@ def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -
     """How often each class was taken for each other. Outputs [N, K], targets [N]."""
     classes = len(spec.classes)
     counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
-    figure = Figure(figsize=(min(4 + 0.35 * classes, 20),) * 2, layout="constrained")
-    axes = figure.subplots()
+    shown = spec.classes if classes <= 20 else ()
+    names = 0.12 * max(map(len, shown), default=2)  # inches that they take beside the axes
+    side = min(3.4 + 0.35 * classes, 19)
+    size = 0.6 + names + side  # a layout engine would take as long again as the drawing
+    figure = Figure(figsize=(size, size))
+    axes = figure.add_axes(((0.5 + names) / size, (0.5 + names) / size, (side - 0.35) / size, (side - 0.35) / size))
     axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
-    if classes <= 20:
+    if shown:
         for row in range(classes):
             for column in range(classes):
                 if count := int(counts[row, column]):
                     dark = count > 0.5 * counts[row].sum()
                     colour = "white" if dark else "black"
-                    axes.text(column, row, str(count), ha="center", va="center", color=colour, in_layout=False)
-        axes.set_xticks(range(classes), spec.classes, rotation=90 if max(map(len, spec.classes)) > 2 else 0)
-        axes.set_yticks(range(classes), spec.classes)
+                    axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        axes.set_xticks(range(classes), shown, rotation=90 if max(map(len, shown)) > 2 else 0)
+        axes.set_yticks(range(classes), shown)
     axes.set(xlabel="predicted", ylabel="true", title="Test split")
     _save(figure, target)
 
@@ -68,25 +73,12 @@ def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, 
     Args:
         images: [M, C, H, W] with 1 or 3 channels, any range. outputs: [M, K]. targets: [M].
     """
-    columns = 5
-    rows = max(1, -(-len(images) // columns))
-    channels, height, width = images.shape[1:]
-    side = max(1, width // 16)
-    gap = (side, side, max(1, -(-height // 3)), 0)  # above, for a line of text
-    tiles = F.pad(_stretch(images.float(), dims=(1, 2, 3)), gap, value=1.0)
-    blank = torch.ones(rows * columns - len(images), *tiles.shape[1:])
-    grid = torch.cat([tiles, blank]).unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
-    figure = Figure(figsize=(1.6 * columns, 1.9 * rows + 0.4))
-    axes = figure.add_axes((0.0, 0.0, 1.0, 1 - 0.4 / figure.get_figheight()))  # one for all: each costs milliseconds
-    axes.imshow(grid.expand(-1, -1, 3).numpy() if channels == 1 else grid.numpy(), interpolation="nearest")
-    axes.axis("off")
-    for number, (output, truth) in enumerate(zip(outputs, targets.tolist(), strict=True)):
-        row, column = divmod(number, columns)
-        place = ((column + 0.5) * (width + 2 * side), row * (height + gap[2]) + 0.9 * gap[2])
-        taken = spec.classes[int(output.argmax())]
-        axes.text(*place, f"{spec.classes[truth]} taken for {taken}", fontsize=8, ha="center", va="bottom")
-    figure.suptitle(title)
-    _save(figure, target)
+    captions = [
+        f"{spec.classes[truth]:.25} taken for {spec.classes[taken]:.25}"
+        for truth, taken in zip(targets.tolist(), outputs.argmax(1).tolist(), strict=True)
+    ]
+    colours = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    save_grid(colours, 5, title, target, captions)
 
 
 def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
@@ -129,19 +121,12 @@ def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
 
 def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
     """Images [M, C, H, W] and, to the right of each, what the first convolution makes of it [M, K, H', W']."""
-    size, gap = tuple(images.shape[-2:]), (1, 1, 1, 1)
-    greys = _stretch(images.float().mean(1, keepdim=True))
-    features = _stretch(F.interpolate(maps[:, :8], size=size))
-    tiles = [*greys.unbind(1), *features.unbind(1)]  # one column of the grid each: [M, H, W]
-    colours = [colormaps["gray" if column == 0 else "viridis"](tile.numpy()) for column, tile in enumerate(tiles)]
-    columns = [torch.from_numpy(colour).permute(0, 3, 1, 2) for colour in colours]
-    grid = torch.cat([torch.cat(list(F.pad(column, gap, value=1.0)), dim=1) for column in columns], dim=2)
-    figure = Figure(figsize=(len(columns), len(images) + 0.4))
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96 - 0.4 / figure.get_figheight()))
-    axes.imshow(grid.permute(1, 2, 0).numpy(), interpolation="nearest")
-    axes.set_title("Test images, and what the first convolution makes of them", fontsize=9)
-    axes.axis("off")
-    _save(figure, target)
+    pictures = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    features = _stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
+    coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
+    grid = torch.cat([pictures[:, None], coloured], dim=1)
+    title = "Test images, and what the first convolution makes of them"
+    save_grid(grid.flatten(0, 1), grid.shape[1], title, target, side=90)
 
 
 def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
@@ -151,4 +136,4 @@ def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
 
 
 def _save(figure: Figure, target: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(target))
+    FigureCanvasAgg(figure).print_png(str(target), pil_kwargs={"compress_level": 1})

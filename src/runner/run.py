@@ -207,7 +207,7 @@ def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping
     write_atomically(folder / "model.txt", model)
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
     everything = flatten(exp.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
-    tracker.describe({"model": model, "config": freeze(exp.config)}, swept or everything)
+    tracker.describe({"model": model, "config": (folder / "config.yaml").read_text()}, swept or everything)
 
 
 def test_best(

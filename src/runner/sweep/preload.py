@@ -1,9 +1,10 @@
 """What the server imports before it forks: all that a run needs, so that no job imports it again."""
 
-import gc
 import importlib
 import os
 from contextlib import suppress
+
+from runner.imports import uncollected
 
 nowhere = os.open(os.devnull, os.O_WRONLY)
 for stream in (1, 2):
@@ -11,10 +12,14 @@ for stream in (1, 2):
 with suppress(OSError):
     os.setsid()  # a Ctrl-C in the terminal is for the driver, which tells the jobs
 
-for module in ("runner.sweep.worker", "runner.pictures"):
-    importlib.import_module(module)
-importlib.import_module("runner.check").installed_plugins()
-for registry in importlib.import_module("runner.registry").REGISTRIES.values():
-    registry.names()  # imports the components
-gc.collect()
-gc.freeze()  # shared with all jobs: their collectors need not touch it, and so not copy it
+# The last three are what numpy's seed, torch.save and Pillow's writer import when they are first used.
+MODULES = (
+    *("runner.sweep.worker", "runner.pictures"),
+    *("numpy.random", "torch.utils.serialization", "PIL.JpegImagePlugin"),
+)
+with uncollected():  # what is there then is shared with all jobs: their collectors do not touch it, and so not copy it
+    for module in MODULES:
+        importlib.import_module(module)
+    importlib.import_module("runner.check").installed_plugins()
+    for registry in importlib.import_module("runner.registry").REGISTRIES.values():
+        registry.names()  # imports the components

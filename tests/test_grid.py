@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from runner.grid import GAP, LINE, TITLE, save_grid
+
+COLOURS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def grid(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_pictures_stand_row_by_row_with_their_sides_in_proportion(tmp_path: Path) -> None:
+    pictures = COLOURS[:, :, None, None].expand(3, 3, 4, 8)
+    save_grid(pictures, columns=2, title="", target=tmp_path / "grid.png", side=16)
+    sheet = grid(tmp_path / "grid.png")
+    assert sheet.shape == (TITLE + 2 * (8 + GAP), GAP + 2 * (16 + GAP), 3)
+    for row, column, colour in (0, 0, COLOURS[0]), (0, 1, COLOURS[1]), (1, 0, COLOURS[2]), (1, 1, torch.ones(3)):
+        top, left = TITLE + row * (8 + GAP), GAP + column * (16 + GAP)
+        assert (sheet[top : top + 8, left : left + 16] == (255 * colour).byte().numpy()).all()
+
+
+@pytest.mark.parametrize("size", [2, 500])
+def test_any_size_is_shown_as_large(tmp_path: Path, size: int) -> None:
+    save_grid(torch.zeros(1, 3, size, size), 1, "", tmp_path / "grid.png", side=20)
+    assert (grid(tmp_path / "grid.png") == 0).all(axis=2).sum() == 20 * 20
+
+
+def test_a_caption_makes_room_for_itself_above_its_picture(tmp_path: Path) -> None:
+    save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "grid.png", ["a caption that is wider"], side=20)
+    sheet = grid(tmp_path / "grid.png")
+    assert sheet.shape[1] > 100
+    assert (sheet[TITLE : TITLE + LINE, : GAP - 2] == 255).all()
+    assert (sheet[TITLE : TITLE + LINE] < 128).any()
+
+
+def test_without_pictures_there_is_the_title(tmp_path: Path) -> None:
+    save_grid(torch.zeros(0, 3, 20, 20), 5, "nothing is wrong", tmp_path / "grid.png")
+    assert (grid(tmp_path / "grid.png") < 128).any()
