@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from runner.config import compose_config
+from runner.errors import RunnerError
 from runner.sweep import picture
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
@@ -76,23 +78,49 @@ def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]
     table = Table(Sweep(tmp_path, jobs))
     for job in jobs if ended else []:
         table._ended[job.folder] = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
-    picture.Picture(table, picture.draw).save()
+    picture.draw(table, tmp_path / "sweep.png")
     with Image.open(tmp_path / "sweep.png") as image:
         assert image.width >= 400
 
 
-def test_pictures_take_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, drawn = [0.0], []
+class Drawing:
+    """A process that has drawn a picture a second after it was started."""
 
-    def draw(table: Table, target: Path) -> None:
-        clock[0] += 1.0
-        drawn.append(clock[0])
+    def __init__(self, clock: list[float], exitcode: int = 0) -> None:
+        self.clock, self.exitcode, self.done = clock, exitcode, clock[0] + 1
 
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    kept = picture.Picture(Table(Sweep(tmp_path, [])), draw)
-    for _ in range(30):
+    def is_alive(self) -> bool:
+        return self.clock[0] < self.done
+
+    def join(self) -> None:
+        self.clock[0] = max(self.clock[0], self.done)
+
+
+def test_pictures_take_a_tenth_of_the_time_at_most_and_nobody_waits_but_for_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, begun = [1000.0], []
+
+    def start(table: Table, target: Path) -> Any:
+        begun.append(clock[0])
+        target.touch()
+        os.utime(target, (clock[0] + 1, clock[0] + 1))
+        return Drawing(clock)
+
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    kept = picture.Picture(Table(Sweep(tmp_path, [])), start)
+    for second in range(30):
         kept.save()
-        clock[0] += 1.0
-    assert len(drawn) == 3
+        assert clock[0] == 1000 + second
+        clock[0] += 1
+    assert begun == [1000, 1010, 1020]
     kept.save(last=True)
-    assert len(drawn) == 4
+    assert begun[3:] == [1030]
+    assert clock[0] == 1031
+
+
+def test_a_picture_that_could_not_be_drawn_is_told(tmp_path: Path) -> None:
+    failing: Any = Drawing([0.0], exitcode=1)
+    kept = picture.Picture(Table(Sweep(tmp_path, [])), lambda table, target: failing)
+    with pytest.raises(RunnerError, match=r"sweep\.png: the process that drew it ended itself with exit code 1"):
+        kept.save(last=True)

@@ -180,15 +180,16 @@ class Files:
     def __init__(self, table: Table) -> None:
         self.table, self.picture = table, Picture(table)
 
-    def save(self, last: bool = False) -> None:
+    def save(self, picture: bool = True, last: bool = False) -> None:
         try:
             self.table.save()
-            self.picture.save(last)
+            if picture:
+                self.picture.save(last)
         except Exception as error:  # a full disk, or a fault of a picture, is not worth a job
             console.print(f"warning: the table cannot be written: {error}; the sweep goes on", style="yellow")
 
     def __enter__(self) -> "Files":
-        self.save()
+        self.save(picture=False)  # there is nothing on it yet
         return self
 
     def __exit__(self, *details: object) -> None:

@@ -4,35 +4,49 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from runner.errors import RunnerError
 from runner.files import write_atomically
 from runner.sweep import server
 from runner.sweep.table import Table
 from runner.tables import Group, show
 
-SHARE = 0.1  # of the driver's time that pictures may take while jobs run
+SHARE = 0.1  # of the time that pictures may be drawn in while jobs run
 
 
 class Picture:
-    """The picture in the sweep folder; redrawn after a job unless that would take too much of the time.
+    """The picture in the sweep folder; drawn anew after a job unless that would take too much of the time.
 
     Args:
-        draw: draws the picture of a table into a file; by default in a process of the server, which has matplotlib.
+        start: starts a process that draws the picture of a table into a file; by default one of the server's, which
+            has matplotlib.
     """
 
-    def __init__(self, table: Table, draw: Callable[[Table, Path], None] | None = None) -> None:
-        self.table, self.draw = table, draw or server.draw
-        self._cost, self._drawn = 0.0, -math.inf
+    def __init__(self, table: Table, start: Callable[[Table, Path], BaseProcess] = server.start_drawing) -> None:
+        self.table, self.start = table, start
+        self.target = table.sweep.folder / "sweep.png"
+        self._drawing: BaseProcess | None = None
+        self._begun, self._rest = 0.0, 0.0  # when the last one was, and for how long there shall be no other
 
     def save(self, last: bool = False) -> None:
-        before = time.monotonic()
-        if not last and (before - self._drawn) * SHARE < self._cost:
-            return
-        self.draw(self.table, self.table.sweep.folder / "sweep.png")
-        self._drawn = time.monotonic()
-        self._cost = self._drawn - before
+        """Starts to draw it, if it is time to; at last it is also waited for. Raises RunnerError when one failed."""
+        if self._drawing is not None and (last or not self._drawing.is_alive()):
+            self._finish(self._drawing)
+        if self._drawing is None and (last or time.time() - self._begun >= self._rest):
+            self._begun = time.time()
+            self._drawing = self.start(self.table, self.target)
+            if last:
+                self._finish(self._drawing)
+
+    def _finish(self, process: BaseProcess) -> None:
+        self._drawing = None
+        process.join()
+        if process.exitcode:
+            raise RunnerError(f"{self.target}: the process that drew it {server.describe_exit(process.exitcode)}")
+        self._rest = (self.target.stat().st_mtime - self._begun) / SHARE
 
 
 def draw(table: Table, target: Path) -> None:

@@ -63,12 +63,9 @@ def start_job(
     return _start(_work, values, folder, overrides, dict(swept), gpu)
 
 
-def draw(table: Any, target: Path) -> None:
-    """Draws the picture of a sweep's table. Raises RunnerError when it cannot."""
-    process = _start(_draw, table, target)
-    process.join()
-    if process.exitcode:
-        raise RunnerError(f"{target}: the process that drew it {describe_exit(process.exitcode)}")
+def start_drawing(table: Any, target: Path) -> ForkServerProcess:
+    """Starts to draw the picture of a sweep's table. Raises OSError."""
+    return _start(_draw, table, target)
 
 
 def _start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
