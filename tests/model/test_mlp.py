@@ -7,7 +7,7 @@ from runner.registry import MODELS
 
 
 def kinds(model: MLP) -> list[str]:
-    return [type(layer).__name__ for layer in model.layers]
+    return [type(layer).__name__ for layer in model]
 
 
 def test_computes_linear_layers_with_an_activation_between_them() -> None:
@@ -38,7 +38,7 @@ def test_without_hidden_layers_it_is_a_linear_model() -> None:
 )
 def test_each_activation_is_torchs_own(activation: str, kind: type[nn.Module]) -> None:
     model: MLP = MODELS.build("mlp", {"hidden": [5], "activation": activation}, in_shape=(6,), out_features=4)
-    assert type(model.layers[1]) is kind
+    assert type(model[1]) is kind
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", "BatchNorm1d"), ("layer", "LayerNorm")])

@@ -3,7 +3,7 @@
 from math import prod
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from runner.model.activation import ACTIVATIONS, Activation
 from runner.model.dropout import Dropout
@@ -13,7 +13,7 @@ NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 @MODELS.register("mlp")
-class MLP(nn.Module):
+class MLP(nn.Sequential):
     """Linear layers with an activation between them, and normalisation and dropout where asked for.
 
     Args:
@@ -40,7 +40,6 @@ class MLP(nn.Module):
         norm: Literal["none", "batch", "layer"] = "none",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
         if any(features < 1 for features in hidden):
             raise ValueError(f"each hidden layer needs at least 1 output, found {list(hidden)}")
         layers: list[nn.Module] = [nn.Flatten()] if len(in_shape) > 1 else []
@@ -54,8 +53,4 @@ class MLP(nn.Module):
                 layers.append(Dropout(dropout))
             features = width
         layers.append(nn.Linear(features, out_features))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.layers(inputs)
-        return outputs
+        super().__init__(*layers)

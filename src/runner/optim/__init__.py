@@ -6,6 +6,7 @@ torch's SparseAdam is left out: it takes sparse gradients only, which no model h
 from torch import optim
 
 from runner.dynamo import import_when_needed
+from runner.labels import label_when_profiled
 from runner.optim import gradient_descent
 from runner.registry import OPTIMIZERS
 
@@ -28,5 +29,6 @@ TORCHS: dict[str, type[optim.Optimizer]] = {
     "sgd": optim.SGD,
 }
 import_when_needed()
+label_when_profiled()
 for name, optimizer in TORCHS.items():
     OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it sees all gradients as one vector
