@@ -27,16 +27,16 @@ def test_the_way_in_is_the_configs_choice(tiny: Callable[..., Config]) -> None:
 
 
 def test_groups_take_parameters_by_name_and_the_first_pattern_wins(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: 'layers.1.*', lr: 0.25}]"))
+    exp = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: '1.*', lr: 0.25}]"))
     names = {id(parameter): name for name, parameter in exp.model.named_parameters()}
     found = [
         ([names[id(p)] for p in group["params"]], group["lr"], group["momentum"])
         for group in exp.optimizer.param_groups
     ]
     assert found == [
-        (["layers.1.bias", "layers.3.bias"], 0.5, 0),
-        (["layers.1.weight"], 0.25, 0.9),
-        (["layers.3.weight"], 0.01, 0.9),
+        (["1.bias", "3.bias"], 0.5, 0),
+        (["1.weight"], 0.25, 0.9),
+        (["3.weight"], 0.01, 0.9),
     ]
 
 

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from runner.augment import Augment
+from runner.cuda_graph import record
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
@@ -60,6 +61,8 @@ def build(config: Config) -> Experiment:
         val=batches(config, splits.val, spec, device),
         test=batches(config, splits.test, spec, device),
     )
+    if config.trainer.cuda_graph:
+        experiment.forward = record(experiment)
     seed_everything(derive(config.seed, "training"))
     return experiment
 

@@ -48,7 +48,7 @@ def check(config: Config) -> Spec:
     with gathering(problems):
         check_folds(config)
     with gathering(problems):
-        resolve(config.device.name)
+        check_device(config)
     if problems:
         raise ConfigError(*problems)
     return try_parts(config)
@@ -110,6 +110,15 @@ def check_folds(config: Config) -> None:
         raise ConfigError(f"dataset.folds and dataset.fold go together: found folds {folds}, fold {fold}")
     if folds is not None and fold is not None and fold >= folds:
         raise ConfigError(f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed")
+
+
+def check_device(config: Config) -> None:
+    """The device is here, and can do what the trainer wants of it."""
+    device = resolve(config.device.name)
+    if config.trainer.cuda_graph and device.type != "cuda":
+        raise ConfigError(f"trainer.cuda_graph: found true, which needs an NVIDIA GPU; device={device}; allowed: false")
+    if config.trainer.cuda_graph and config.trainer.compile:
+        raise ConfigError("trainer.cuda_graph: found true, with trainer.compile=true; allowed: one of them")
 
 
 def check_splits(config: Config, spec: Spec) -> None:

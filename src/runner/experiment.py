@@ -24,8 +24,8 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Experiment:
     """All parts of a run, on its device.
 
-    `model` owns the weights; `forward` calls it, compiled where the config says so; `ema` averages its weights;
-    `rungs` compares it with the other jobs of its sweep.
+    `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its
+    weights; `rungs` compares it with the other jobs of its sweep.
     """
 
     config: Config
@@ -61,11 +61,12 @@ class Experiment:
         """Whether the loss is a mean over the batch, a sum, or none of both."""
         return getattr(self.loss, "reduction", "mean")
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context of a forward pass in the run's precision."""
+    def autocast(self, cache_enabled: bool = True) -> AbstractContextManager[object]:
+        """The context of a forward pass in the run's precision; the cache is of weights in that precision."""
         if self.config.trainer.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISIONS[self.config.trainer.precision])
+        dtype = PRECISIONS[self.config.trainer.precision]
+        return torch.autocast(self.device.type, dtype, cache_enabled=cache_enabled)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors, under the keys of a checkpoint."""

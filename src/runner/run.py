@@ -40,6 +40,7 @@ RESUMABLE = (
         "trainer.early_stopping",
         "trainer.checkpoint",
         "trainer.compile",
+        "trainer.cuda_graph",
         "trainer.channels_last",
         "trainer.profile",
         "device",

@@ -104,6 +104,7 @@ class Trainer(Settings):
     clip_norm: Annotated[float, Field(gt=0)] | None
     precision: Literal["fp32", "bf16", "fp16"]
     compile: bool
+    cuda_graph: bool
     channels_last: bool | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     profile: bool
