@@ -120,8 +120,8 @@ def read_picture(path: Path, size: int, channels: int) -> Tensor:
             deep = image.mode.startswith("I")  # 16 bits a pixel, which PIL would cut off at 255
             eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
             mode = "RGB" if channels == 3 else "L"
-            pixels = np.array(eight if eight.mode == mode else eight.convert(mode))
+            pixels = np.asarray(eight if eight.mode == mode else eight.convert(mode))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a picture: {error}") from error
-    picture = torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
-    return resize(picture[None], size)[0].contiguous()
+    picture = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1), order="C"))
+    return picture if picture.shape[-2:] == (size, size) else resize(picture[None], size)[0]
