@@ -117,6 +117,12 @@ def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path
     assert problems[-1].endswith("step-000000010.pt instead: 20 steps are lost and will be done again")
 
 
+def test_a_checkpoint_of_another_format_is_refused_and_told(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", CONTENTS | {"format": 1})
+    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, this version of runner reads 2"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
 def test_when_all_are_damaged_it_refuses_and_touches_nothing(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2):

@@ -22,6 +22,7 @@ LABEL = b"runner-sha256:"
 PROOF = len(LABEL) + 64  # bytes of the archive comment
 END = b"PK\x05\x06"  # starts the archive's end record, which a comment follows
 CHUNK = 1 << 22
+FORMAT = 2  # of the contents; another number when a reader of the old ones would misread the new
 
 
 def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
@@ -64,13 +65,16 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """Reads a checkpoint, verified first, with `weights_only=True`: nothing in it can run.
 
     Raises:
-        CheckpointError: the file is damaged, or holds more than plain types and tensors.
+        CheckpointError: the file is damaged, holds more than plain types and tensors, or is of another format.
     """
     verify_checkpoint(path)
     try:
         contents: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: refused: holds more than plain types and tensors: {error}") from error
+    if contents.get("format", FORMAT) != FORMAT:
+        found = f"its format is {contents['format']}, this version of runner reads {FORMAT}"
+        raise CheckpointError(f"{path}: {found}; environment.json names the version that wrote it")
     return contents
 
 

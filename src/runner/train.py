@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from runner.checkpoint import Checkpoints
+from runner.checkpoint import FORMAT, Checkpoints
 from runner.data import Batches
 from runner.determinism import rng_state
 from runner.errors import Diverged
@@ -305,7 +305,7 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
     clock.update(state)
     best, state.improved = state.improved, False
     contents = {
-        "format": 1,
+        "format": FORMAT,
         "config": exp.config.model_dump(),
         "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
         **exp.state_dict(),
