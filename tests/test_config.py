@@ -69,6 +69,13 @@ def test_thawing_takes_overrides_of_values(tmp_path: Path) -> None:
         thaw(tmp_path / "config.yaml", ["trainer.epoch=20"])
 
 
+def test_a_frozen_config_that_lacks_keys_may_be_of_another_version(tmp_path: Path) -> None:
+    frozen = freeze(compose_config()).replace("  cuda_graph: false\n", "")
+    (tmp_path / "config.yaml").write_text(frozen)
+    with pytest.raises(ConfigError, match=r"(?s)trainer.cuda_graph: missing.*another version of runner .* environment"):
+        thaw(tmp_path / "config.yaml")
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [

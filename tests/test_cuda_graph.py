@@ -10,7 +10,7 @@ from helpers import checkpoint
 from runner.build import build
 from runner.check import check
 from runner.cuda_graph import record
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 from runner.settings import Config
 
 
@@ -20,7 +20,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     seen: list[Tensor] = []
 
     def make(module: nn.Module, sample: tuple[Tensor, ...]) -> Callable[[Tensor], Any]:
-        module(torch.ones_like(sample[0]))  # as torch does first, to warm up
+        module(torch.rand_like(sample[0]))  # as torch does first, to warm up
 
         def recorded(inputs: Tensor) -> Any:
             seen.append(inputs)
@@ -45,7 +45,11 @@ def test_full_batches_are_recorded_and_others_go_through_the_model(
 def test_the_model_is_as_before(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
     exp = build(tiny("model.norm=batch"))
     before = {name: tensor.clone() for name, tensor in exp.model.state_dict().items()}
+    torch.manual_seed(0)
+    random = torch.rand(3)
+    torch.manual_seed(0)
     record(exp)
+    assert torch.equal(torch.rand(3), random)
     after = exp.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
@@ -56,13 +60,50 @@ def test_a_model_that_cannot_be_recorded_is_told(tiny: Callable[..., Config], mo
 
     exp = build(tiny())
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
-    with pytest.raises(ConfigError, match=r"trainer.cuda_graph: model=mlp cannot be recorded: operation not permitted"):
+    with pytest.raises(RunnerError, match=r"trainer.cuda_graph: model=mlp cannot be recorded: operation not permitted"):
         record(exp)
 
 
 def test_without_a_gpu_it_is_refused(tiny: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"trainer.cuda_graph: found true, which needs an NVIDIA GPU; device=cpu"):
         check(tiny("trainer.cuda_graph=true", "device=cpu"))
+
+
+def test_what_was_trained_with_it_is_evaluated_without_a_gpu(tiny: Callable[..., Config]) -> None:
+    check(tiny("trainer.cuda_graph=true", "device=cpu"), trains=False)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("trainer.accumulate=2", r"trainer.accumulate=2: each batch overwrites the gradients"),
+        ("trainer.compile=true", r"trainer.compile=true"),
+    ],
+)
+def test_what_it_does_not_go_with_is_refused(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, override: str, reason: str
+) -> None:
+    monkeypatch.setattr("runner.check.resolve", lambda name: torch.device("cuda"))
+    with pytest.raises(ConfigError, match=f"trainer.cuda_graph: found true, which does not go with {reason}"):
+        check(tiny("trainer.cuda_graph=true", override))
+
+
+def test_a_model_that_replaces_a_buffer_is_refused(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
+    class Counting(nn.Flatten):
+        batches: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("batches", torch.zeros(()), persistent=False)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.batches = self.batches + 1
+            return super().forward(inputs)
+
+    exp = build(tiny())
+    exp.model = Counting()
+    with pytest.raises(RunnerError, match="cannot be recorded: it replaces a buffer instead of changing it in place"):
+        record(exp)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

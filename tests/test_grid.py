@@ -42,3 +42,16 @@ def test_a_caption_makes_room_for_itself_above_its_picture(tmp_path: Path) -> No
 def test_without_pictures_there_is_the_title(tmp_path: Path) -> None:
     save_grid(torch.zeros(0, 3, 20, 20), 5, "nothing is wrong", tmp_path / "grid.png")
     assert (grid(tmp_path / "grid.png") < 128).any()
+
+
+def test_a_long_title_makes_the_sheet_wider(tmp_path: Path) -> None:
+    save_grid(
+        torch.zeros(1, 3, 20, 20), 1, "a title that is much wider than one picture", tmp_path / "grid.png", side=20
+    )
+    assert grid(tmp_path / "grid.png").shape[1] > 250
+
+
+def test_a_caption_of_two_lines_becomes_one(tmp_path: Path) -> None:
+    save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "grid.png", ["cat\nor dog"], side=20)
+    save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "same.png", ["cat or dog"], side=20)
+    assert (grid(tmp_path / "grid.png") == grid(tmp_path / "same.png")).all()

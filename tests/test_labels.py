@@ -1,10 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
 import torch
 from torch.autograd import profiler
 from torch.profiler import profile
 
-from runner.labels import label_when_profiled
+from runner.labels import label_always, label_when_profiled
 
-label_when_profiled()
+
+@pytest.fixture(autouse=True)
+def _labels() -> Iterator[None]:
+    label_when_profiled()
+    yield
+    label_when_profiled()  # as the optimizers have it
 
 
 def labels(work: torch.profiler.profile) -> set[str]:
@@ -42,9 +50,18 @@ def test_a_label_that_was_open_when_the_profile_began_or_ended_does_no_harm() ->
     assert "before" not in labels(work)
 
 
-def test_a_label_decorates_a_function() -> None:
+def test_a_function_that_was_decorated_before_is_labelled_in_a_profile() -> None:
     @profiler.record_function("decorated")
     def double(value: int) -> int:
         return 2 * value
 
     assert double(4) == 8
+    with profile() as work:
+        double(4)
+    assert "decorated" in labels(work)
+
+
+def test_torchs_own_labels_come_back() -> None:
+    ours = profiler.record_function
+    label_always()
+    assert profiler.record_function is torch.profiler.record_function is not ours

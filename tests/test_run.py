@@ -77,6 +77,19 @@ def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
     assert "SIGTERM: stopped before the first step." in capsys.readouterr().out
 
 
+def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(config: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("runner.run.build", no_memory)
+    monkeypatch.setattr("runner.run.report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    assert cli.main([*TINY]) == 143
+    (folder,) = workdir.glob("outputs/*/*")
+    assert results(folder)["status"] == "interrupted"
+
+
 def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     update = Results.update

@@ -1,6 +1,7 @@
 """From a checked config to the parts of a run."""
 
 import warnings
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,7 +11,6 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from runner.augment import Augment
-from runner.cuda_graph import record
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset.base import Dataset, Samples, Spec
 from runner.determinism import derive, make_deterministic, seed_everything
@@ -18,6 +18,7 @@ from runner.device import allow_tf32, resolve
 from runner.ema import MovingAverage
 from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
+from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
@@ -51,7 +52,7 @@ def build(config: Config) -> Experiment:
         spec=spec,
         device=device,
         model=model,
-        forward=torch.compile(model) if config.trainer.compile else model,
+        forward=compiled(model) if config.trainer.compile else model,
         ema=None if config.trainer.ema is None else MovingAverage(model, config.trainer.ema),
         loss=loss,
         optimizer=optimizer,
@@ -61,8 +62,6 @@ def build(config: Config) -> Experiment:
         val=batches(config, splits.val, spec, device),
         test=batches(config, splits.test, spec, device),
     )
-    if config.trainer.cuda_graph:
-        experiment.forward = record(experiment)
     seed_everything(derive(config.seed, "training"))
     return experiment
 
@@ -129,6 +128,11 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    label_always()  # torch.compile knows torch's own class of labels
+    return torch.compile(model)
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:

@@ -1,13 +1,15 @@
 """Whether a config describes a run that can start, told before anything is built or created.
 
-The parts are tried on torch's `meta` device, where tensors have shapes but no numbers: a whole model costs nothing.
+The parts are tried on torch's `meta` device, where tensors have shapes but no numbers: a whole model costs nothing. Two
+samples are sent through them; a small model's weights are zeros for that.
 """
 
+import copy
 import importlib
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any
@@ -26,13 +28,15 @@ from runner.metrics import NAMES
 from runner.optim.closure import needs_closure
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
-from runner.summary import count_parameters
 
-SMALL = 20_000_000  # parameters: 80 MB
+SMALL, SMALL_INPUT = 2_000_000, 1 << 14  # numbers in a model, and in one input of it
 
 
-def check(config: Config) -> Spec:
+def check(config: Config, trains: bool = True) -> Spec:
     """Checks the whole config; returns the dataset's spec.
+
+    Args:
+        trains: whether there will be training; else what it alone needs is not asked for.
 
     Raises:
         ConfigError: with a line for each thing to mend.
@@ -48,7 +52,9 @@ def check(config: Config) -> Spec:
     with gathering(problems):
         check_folds(config)
     with gathering(problems):
-        check_device(config)
+        device = resolve(config.device.name)
+        if trains and config.trainer.cuda_graph:
+            check_cuda_graph(config, device)
     if problems:
         raise ConfigError(*problems)
     return try_parts(config)
@@ -112,13 +118,17 @@ def check_folds(config: Config) -> None:
         raise ConfigError(f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed")
 
 
-def check_device(config: Config) -> None:
-    """The device is here, and can do what the trainer wants of it."""
-    device = resolve(config.device.name)
-    if config.trainer.cuda_graph and device.type != "cuda":
-        raise ConfigError(f"trainer.cuda_graph: found true, which needs an NVIDIA GPU; device={device}; allowed: false")
-    if config.trainer.cuda_graph and config.trainer.compile:
-        raise ConfigError("trainer.cuda_graph: found true, with trainer.compile=true; allowed: one of them")
+def check_cuda_graph(config: Config, device: torch.device) -> None:
+    """The passes can be recorded, and the gradients used before the next batch overwrites them."""
+    trainer, reason = config.trainer, None
+    if device.type != "cuda":
+        reason = f"needs an NVIDIA GPU; device={device}"
+    elif trainer.compile:
+        reason = "does not go with trainer.compile=true"
+    elif trainer.accumulate > 1:
+        reason = f"does not go with trainer.accumulate={trainer.accumulate}: each batch overwrites the gradients"
+    if reason:
+        raise ConfigError(f"trainer.cuda_graph: found true, which {reason}; allowed: false")
 
 
 def check_splits(config: Config, spec: Spec) -> None:
@@ -142,7 +152,7 @@ def check_augment(config: Config, spec: Spec) -> None:
 
 
 def try_parts(config: Config) -> Spec:
-    """Builds the parts without memory and sends a batch through them.
+    """Builds the parts without memory and sends two samples through them.
 
     Raises:
         ConfigError: a part refuses its values, or two do not fit together.
@@ -251,8 +261,9 @@ def check_precision(config: Config, optimizer: Optimizer) -> None:
 
 def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module | None) -> None:
     """A batch of two samples goes through the model and the loss."""
-    if count_parameters(model) <= SMALL and loss is not None and fits_with_zeros(spec, model, loss):
-        return
+    with suppress(Exception):
+        if loss is not None and fits_with_zeros(spec, model, loss):
+            return
     pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
     wanted = (2, spec.out_features)
     try:
@@ -275,14 +286,19 @@ def fits_with_zeros(spec: Spec, model: nn.Module, loss: nn.Module) -> bool:
 
     For a small model that is faster: an operation on the meta device imports sympy, for a quarter of a second.
     """
-    targets = torch.Size((2,) if spec.task == "classification" else (2, spec.out_features))
-    try:
-        with torch.device("cpu"), torch.inference_mode():
-            outputs = functional_call(model, zeros_for(model), torch.zeros(2, *spec.in_shape))
-            dtype = torch.long if spec.task == "classification" else outputs.dtype
-            functional_call(loss, zeros_for(loss), (outputs, torch.zeros(targets, dtype=dtype)))
-    except Exception:
+    if (
+        math.prod(spec.in_shape) > SMALL_INPUT
+        or sum(t.numel() for t in (*model.parameters(), *model.buffers())) > SMALL
+    ):
         return False
+    model = copy.deepcopy(model)  # what it keeps of this batch goes with it
+    if spec.task == "classification":
+        targets = torch.zeros(2, dtype=torch.long, device="cpu")
+    else:
+        targets = torch.zeros(2, spec.out_features, device="cpu")
+    with torch.device("cpu"), torch.no_grad():
+        outputs = functional_call(model, zeros_for(model), torch.zeros(2, *spec.in_shape))
+        functional_call(loss, zeros_for(loss), (outputs, targets))
     return tuple(outputs.shape) == (2, spec.out_features)
 
 

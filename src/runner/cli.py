@@ -129,7 +129,7 @@ def resume(arguments: list[str]) -> int:
         return resume_sweep(folder, options.overrides, options.retry_failed)
     if options.retry_failed:
         raise ConfigError(f"--retry-failed: {folder} is no sweep folder; a run that failed is resumed without it")
-    config = frozen_config(folder, options.overrides)
+    config = frozen_config(folder, options.overrides, trains=True)
 
     if config.dry_run:
         return show(config)
@@ -211,8 +211,8 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
-def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> "Config":
-    """The checked config of a run folder, with overrides.
+def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = False) -> "Config":
+    """The checked config of a run folder, with overrides; `trains`: whether it is to be trained on.
 
     Raises:
         ConfigError: it is no run folder, or the overrides do not fit it.
@@ -229,7 +229,7 @@ def frozen_config(folder: Path, overrides: Sequence[str] = ()) -> "Config":
     with uncollected():
         from runner.check import check
 
-    check(config)
+    check(config, trains)
     return config
 
 

@@ -178,7 +178,13 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
             OmegaConf.update(cfg, group, choice, merge=False)
     except (OSError, YAMLError, *COMPOSITION_ERRORS) as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    return typed(cfg)
+    try:
+        return typed(cfg)
+    except ConfigError as error:
+        if any(line.endswith(": missing") for line in error.problems):
+            hint = f"{path}: keys are missing: another version of runner may have written it; see environment.json"
+            raise ConfigError(*error.problems, hint) from error
+        raise
 
 
 def _code_keys(node: Any, path: str = "") -> Iterator[str]:

@@ -1,13 +1,13 @@
 """A model's passes as CUDA graphs: recorded once, then each started by one call instead of one a kernel."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from runner.errors import ConfigError
+from runner.determinism import restore_rng_state, rng_state
+from runner.errors import RunnerError
 from runner.experiment import Experiment
 
 
@@ -23,23 +23,34 @@ class _Whole(nn.Module):
         return outputs
 
 
+def tensors_of(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
 def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
     """The model's forward in training, recorded together with its backward for full batches.
 
     A batch of another size, as the last of an epoch may be, goes through the model itself. Recording runs the model
-    a few times; its weights and buffers are put back.
+    a few times; its weights and buffers and the random numbers are put back. The gradients are the recording's own
+    tensors, which the next batch overwrites: they must be used before it comes.
 
     Raises:
-        ConfigError: the model does what cannot be recorded, such as to read a number from the device.
+        RunnerError: the model does what cannot be recorded, such as to read a number from the device.
     """
     shape = torch.Size((exp.train.size, *exp.spec.in_shape))
-    before = copy.deepcopy(exp.model.state_dict())
+    tensors = tensors_of(exp.model)
+    before, random = [tensor.detach().clone() for tensor in tensors], rng_state(exp.device)
     exp.model.train()
     try:
         with exp.autocast(cache_enabled=False):
             sample = torch.zeros(shape, device=exp.device)
             recorded: Any = torch.cuda.make_graphed_callables(_Whole(exp.model), (sample,))
+        if any(now is not then for now, then in zip(tensors_of(exp.model), tensors, strict=True)):
+            raise RuntimeError("it replaces a buffer instead of changing it in place")
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"trainer.cuda_graph: model={exp.config.model.name} cannot be recorded: {error}") from error
-    exp.model.load_state_dict(before)
+        raise RunnerError(f"trainer.cuda_graph: model={exp.config.model.name} cannot be recorded: {error}") from error
+    with torch.no_grad():
+        for tensor, value in zip(tensors, before, strict=True):
+            tensor.copy_(value)
+    restore_rng_state(random, exp.device)
     return lambda inputs: recorded(inputs) if inputs.shape == shape else exp.model(inputs)

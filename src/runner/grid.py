@@ -24,9 +24,11 @@ def save_grid(
     rows = max(1, -(-len(pictures) // columns))
     scale = side / max(pictures.shape[-2:])
     height, width = (max(1, round(scale * size)) for size in pictures.shape[-2:])
+    captions = [" ".join(caption.split()) for caption in captions]
     line = LINE if captions else 0
     cell = max([side, *(round(font(11).getlength(caption)) for caption in captions)])
-    sheet = Image.new("RGB", (GAP + columns * (cell + GAP), TITLE + rows * (line + height + GAP)), "white")
+    wide = max(GAP + columns * (cell + GAP), round(font(15).getlength(title)) + 2 * GAP)
+    sheet = Image.new("RGB", (wide, TITLE + rows * (line + height + GAP)), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text((sheet.width / 2, TITLE / 2), title, "black", font(15), anchor="mm")
     smooth = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX

@@ -9,28 +9,29 @@ from typing import Any
 import torch
 from torch.autograd import profiler
 
+TORCHS = profiler.record_function
 profiling = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
 
 
-class _Label(profiler.record_function):
-    """Does nothing unless a profiler listens when it is made."""
-
-    def __init__(self, name: str, args: str | None = None) -> None:
-        self.name, self.args, self.record = name, args, None
-        self._listens = profiling()
-        if self._listens:
-            super().__init__(name, args)
+class _Label(TORCHS):
+    """Does nothing unless a profiler listens when it is entered."""
 
     def __enter__(self) -> "_Label":
-        if self._listens:
+        if profiling():
             super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *details: Any) -> None:
-        if self._listens:
+        if self.record is not None:
             super().__exit__(*details)
+            self.record = None
 
 
 def label_when_profiled() -> None:
     """Has torch use such labels."""
     profiler.record_function = _Label  # type: ignore[misc]
+
+
+def label_always() -> None:
+    """Has torch use its own ones again."""
+    profiler.record_function = TORCHS  # type: ignore[misc]

@@ -41,7 +41,7 @@ def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -
     classes = len(spec.classes)
     counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
     shown = spec.classes if classes <= 20 else ()
-    names = 0.12 * max(map(len, shown), default=2)  # inches that they take beside the axes
+    names = 0.14 * max(map(len, shown), default=2)  # inches that they take beside the axes
     side = min(3.4 + 0.35 * classes, 19)
     size = 0.6 + names + side  # a layout engine would take as long again as the drawing
     figure = Figure(figsize=(size, size))

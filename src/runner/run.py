@@ -12,6 +12,7 @@ from torch import Tensor
 from runner.build import build
 from runner.checkpoint import Checkpoints, load_checkpoint
 from runner.config import freeze, read_overrides
+from runner.cuda_graph import record
 from runner.determinism import restore_rng_state
 from runner.device import describe
 from runner.environment import describe_environment
@@ -77,16 +78,19 @@ def run(
         rungs = None if resume and overrides else Rungs.of(config, folder)  # who asks for more epochs gets them
         if resume:
             overrides = read_overrides(folder / "overrides.yaml") + overrides
-        with logging_to(folder / "run.log"), Stop() as stop:
+        with logging_to(folder / "run.log"):
             results = Results.open(folder, config.name, config.seed, overrides)
-            try:
-                for warning in warnings:
-                    log.warning(warning)
-                prepare(config, folder, saved, results, resume)
-                exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
-            except (Stopped, Exception, SystemExit) as error:
-                cut_short, stop.can_wait = stop.cut_short, True
-                exit_code = leave(results, stop) if cut_short else report(error, results)
+            with Stop() as stop:
+                try:
+                    try:
+                        for warning in warnings:
+                            log.warning(warning)
+                        prepare(config, folder, saved, results, resume)
+                        exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
+                    except (Exception, SystemExit) as error:
+                        exit_code = leave(results, stop, error) if stop.cut_short else report(error, results)
+                except Stopped:
+                    exit_code = leave(results, stop)
             say_what_came(results, folder)
             return exit_code
 
@@ -115,6 +119,8 @@ def train_and_test(
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     exp = build(config)
+    if config.trainer.cuda_graph:
+        exp.forward = record(exp)
     keep_freed_memory()
     exp.rungs = rungs
     state = starting_state(exp)
@@ -125,11 +131,11 @@ def train_and_test(
     announce(exp, state, folder)
 
     tracker = Tracker(folder, exp, results)
-    if not saved:
-        describe_run(exp, folder, tracker, swept)
-    results.update(parameters=count_parameters(exp.model))
-    stop.can_wait = True
     try:
+        if not saved:
+            describe_run(exp, folder, tracker, swept)
+        results.update(parameters=count_parameters(exp.model))
+        stop.can_wait = True
         fit(exp, state, tracker, checkpoints, stop)
         if not stop.requested:
             test_best(exp, state, checkpoints, tracker, results, folder, stop)
@@ -208,7 +214,7 @@ def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping
     write_atomically(folder / "model.txt", model)
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
     everything = flatten(exp.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
-    tracker.describe({"model": model, "config": (folder / "config.yaml").read_text()}, swept or everything)
+    tracker.describe({"model": model, "config": (folder / "config.yaml").read_text("utf-8")}, swept or everything)
 
 
 def test_best(
@@ -272,10 +278,10 @@ def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> Non
     draw_pictures(exp, outputs, targets, folder / "metrics.csv", folder / "plots")
 
 
-def leave(results: Results, stop: Stop) -> int:
-    """Ends a run that a signal reached before there was anything to save."""
+def leave(results: Results, stop: Stop, error: BaseException | None = None) -> int:
+    """Ends a run that a signal reached before there was anything to save; `error`: what came of it on its way."""
     results.end("interrupted")
-    log.info("%s: stopped before the first step.", stop.requested.name if stop.requested else "")
+    log.info("%s: stopped before the first step.", stop.requested.name if stop.requested else "", exc_info=error)
     return stop.exit_code
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,18 @@ def test_a_driver_that_dies_takes_its_jobs_and_their_workers_with_it(tmp_path: P
     driver.kill()
     driver.communicate()
     wait_until(partial(is_left, tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread of the job has to notice")
+def test_a_driver_that_dies_takes_jobs_with_it_that_are_stuck(tmp_path: Path, deadly: list[str]) -> None:
+    driver = start("-m", *deadly, "model.death=stuck", "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
+    time.sleep(1)
+    jobs = len(processes_in(tmp_path))
+    driver.kill()
+    driver.communicate()
+    wait_until(partial(is_left, tmp_path))
+    assert jobs > 3  # the driver, its server, and the two
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

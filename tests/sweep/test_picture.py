@@ -92,7 +92,7 @@ class Drawing:
     def is_alive(self) -> bool:
         return self.clock[0] < self.done
 
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         self.clock[0] = max(self.clock[0], self.done)
 
 
@@ -114,7 +114,7 @@ def test_pictures_take_a_tenth_of_the_time_at_most_and_nobody_waits_but_for_the_
         assert clock[0] == 1000 + second
         clock[0] += 1
     assert begun == [1000, 1020]
-    kept.save(last=True)
+    kept.finish()
     assert begun[2:] == [1030]
     assert clock[0] == 1032
 
@@ -123,4 +123,4 @@ def test_a_picture_that_could_not_be_drawn_is_told(tmp_path: Path) -> None:
     failing: Any = Drawing([0.0], exitcode=1)
     kept = picture.Picture(Table(Sweep(tmp_path, [])), lambda table, target: failing)
     with pytest.raises(RunnerError, match=r"sweep\.png: the process that drew it ended itself with exit code 1"):
-        kept.save(last=True)
+        kept.finish()

@@ -180,20 +180,23 @@ class Files:
     def __init__(self, table: Table) -> None:
         self.table, self.picture = table, Picture(table)
 
-    def save(self, picture: bool = True, last: bool = False) -> None:
+    def save(self) -> None:
+        self._write("table", self.table.save)
+        self._write("picture", self.picture.save)
+
+    def _write(self, what: str, save: Callable[[], None]) -> None:
         try:
-            self.table.save()
-            if picture:
-                self.picture.save(last)
+            save()
         except Exception as error:  # a full disk, or a fault of a picture, is not worth a job
-            console.print(f"warning: the table cannot be written: {error}; the sweep goes on", style="yellow")
+            console.print(f"warning: the {what} cannot be written: {error}; the sweep goes on", style="yellow")
 
     def __enter__(self) -> "Files":
-        self.save(picture=False)  # there is nothing on it yet
+        self._write("table", self.table.save)
         return self
 
     def __exit__(self, *details: object) -> None:
-        self.save(last=True)
+        self._write("table", self.table.save)
+        self._write("picture", self.picture.finish)
 
 
 def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:

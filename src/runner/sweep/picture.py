@@ -15,6 +15,7 @@ from runner.sweep.table import Table
 from runner.tables import Group, show
 
 SHARE = 0.1  # of the time that pictures may be drawn in while jobs run
+PATIENCE = 60.0  # seconds for a picture that is waited for
 
 
 class Picture:
@@ -31,22 +32,31 @@ class Picture:
         self._drawing: BaseProcess | None = None
         self._begun, self._rest = 0.0, 0.0  # when the last one was, and for how long there shall be no other
 
-    def save(self, last: bool = False) -> None:
-        """Starts to draw it, if it is time to; at last it is also waited for. Raises RunnerError when one failed."""
-        if self._drawing is not None and (last or not self._drawing.is_alive()):
-            self._finish(self._drawing)
-        if self._drawing is None and (last or time.time() - self._begun >= self._rest):
+    def save(self) -> None:
+        """Starts to draw it, if it is time to. Raises RunnerError when the last one failed."""
+        if self._drawing is not None and not self._drawing.is_alive():
+            process, self._drawing = self._drawing, None
+            self._check(process)
+            drawn = min(max(self.target.stat().st_mtime, self._begun), time.time())  # its disk may have another clock
+            self._rest = (drawn - self._begun) / SHARE
+        if self._drawing is None and time.time() - self._begun >= self._rest:
             self._begun = time.time()
             self._drawing = self.start(self.table, self.target)
-            if last:
-                self._finish(self._drawing)
 
-    def _finish(self, process: BaseProcess) -> None:
-        self._drawing = None
+    def finish(self) -> None:
+        """Draws the last one and waits for it. Raises RunnerError when it failed."""
+        if self._drawing is not None:
+            self._drawing.join(PATIENCE)
+        process = self.start(self.table, self.target)
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+        self._check(process)
+
+    def _check(self, process: BaseProcess) -> None:
         process.join()
         if process.exitcode:
             raise RunnerError(f"{self.target}: the process that drew it {server.describe_exit(process.exitcode)}")
-        self._rest = (self.target.stat().st_mtime - self._begun) / SHARE
 
 
 def draw(table: Table, target: Path) -> None:

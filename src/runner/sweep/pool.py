@@ -96,7 +96,7 @@ class Pool:
             while self.running or (waiting and not self.ending):
                 while waiting and self.free and not self.ending:
                     self.start(waiting.popleft())
-                if self.news:  # told when the next jobs run already: to draw the picture takes a while
+                if self.news:  # told when the next jobs run already: to write the table takes a while
                     self.news = False
                     self.save()
                 wait([each.process.sentinel for each in self.running], timeout=TICK)

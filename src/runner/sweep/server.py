@@ -83,7 +83,9 @@ def _start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
 
 def _draw(table: Any, target: Path) -> None:
     from runner.sweep.picture import draw
+    from runner.sweep.worker import die_with_the_driver
 
+    die_with_the_driver()
     draw(table, target)
 
 
