@@ -38,11 +38,15 @@ def only_sweep(workdir: Path) -> Path:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Live processes that were started in a folder."""
+    """Live processes that were started in a folder, but for this one."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            if (each / "cwd").readlink() == folder and "Z" not in (each / "stat").read_text().rsplit(")")[1][:3]:
+            if (
+                int(each.name) != os.getpid()
+                and (each / "cwd").readlink() == folder
+                and "Z" not in (each / "stat").read_text().rsplit(")")[1][:3]
+            ):
                 found.append(int(each.name))
         except OSError:
             continue
@@ -114,7 +118,7 @@ def test_a_driver_that_dies_takes_jobs_with_it_that_are_stuck(tmp_path: Path, de
     time.sleep(1)
     jobs = len(processes_in(tmp_path))
     driver.kill()
-    driver.communicate()
+    driver.wait()
     wait_until(partial(is_left, tmp_path))
     assert jobs > 3  # the driver, its server, and the two
 
