@@ -118,7 +118,7 @@ def test_a_driver_that_dies_takes_jobs_with_it_that_are_stuck(tmp_path: Path, de
     time.sleep(1)
     jobs = len(processes_in(tmp_path))
     driver.kill()
-    driver.wait()
+    driver.communicate(timeout=60)  # they have its output open
     wait_until(partial(is_left, tmp_path))
     assert jobs > 3  # the driver, its server, and the two
 
