@@ -5,13 +5,9 @@ samples are sent through them; a small model's weights are zeros for that.
 """
 
 import copy
-import importlib
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 import torch
@@ -26,6 +22,7 @@ from runner.device import resolve
 from runner.errors import ConfigError, nearest
 from runner.metrics import NAMES
 from runner.optim.closure import needs_closure
+from runner.plugins import load_plugins
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
 
@@ -67,36 +64,6 @@ def gathering(problems: list[str]) -> Iterator[None]:
         yield
     except ConfigError as error:
         problems += [line for line in error.problems if line not in problems]
-
-
-def load_plugins(modules: list[str]) -> None:
-    """Imports the user's modules, and those of installed packages, so that they register their components.
-
-    Raises:
-        ConfigError: an import failed; the message says of what and why.
-    """
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the folder that the command was started in
-    problems = []
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            hint = "; searched: this folder and Python's path" if isinstance(error, ModuleNotFoundError) else ""
-            problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}{hint}")
-    for point in installed_plugins():
-        try:
-            point.load()
-        except (Exception, SystemExit) as error:
-            problems.append(f"the installed plugin {point.name!r} ({point.value}): {type(error).__name__}: {error}")
-    if problems:
-        raise ConfigError(*problems)
-
-
-@cache
-def installed_plugins() -> EntryPoints:
-    """Those of all installed packages, whose metadata takes a while to read."""
-    return entry_points(group="runner.plugins")
 
 
 def check_groups(config: Config) -> None:
@@ -260,19 +227,20 @@ def check_precision(config: Config, optimizer: Optimizer) -> None:
 
 
 def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module | None) -> None:
-    """A batch of two samples goes through the model and the loss."""
-    with suppress(Exception):
-        if loss is not None and fits_with_zeros(spec, model, loss):
-            return
-    pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
+    """Two samples go through the model and the loss.
+
+    A small model is tried with zeros first, on the CPU: an operation on the meta device imports sympy, for a quarter of
+    a second. Where that fails, the meta device tells why.
+    """
     wanted = (2, spec.out_features)
+    if is_small(spec, model):
+        with suppress(Exception), torch.device("cpu"), torch.no_grad():
+            if send_two(spec, with_zeros(model), loss and with_zeros(loss)) == wanted:
+                return
+    pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
     try:
         with torch.inference_mode():
-            outputs = model(torch.empty(2, *spec.in_shape))
-            found = tuple(outputs.shape)
-            if loss is not None and found == wanted:
-                classes = spec.task == "classification"
-                loss(outputs, torch.zeros(2, dtype=torch.long) if classes else torch.empty(wanted))
+            found = send_two(spec, model, loss)
     except NotImplementedError:
         return  # an operator that knows no meta tensors: the run will tell
     except Exception as error:
@@ -281,31 +249,28 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
         raise ConfigError(f"{pair}: for two samples it returns {found}, needed is {wanted}")
 
 
-def fits_with_zeros(spec: Spec, model: nn.Module, loss: nn.Module) -> bool:
-    """Whether two samples go through, with weights that are all zero; where not, the meta device tells why.
-
-    For a small model that is faster: an operation on the meta device imports sympy, for a quarter of a second.
-    """
-    if (
-        math.prod(spec.in_shape) > SMALL_INPUT
-        or sum(t.numel() for t in (*model.parameters(), *model.buffers())) > SMALL
-    ):
-        return False
-    model = copy.deepcopy(model)  # what it keeps of this batch goes with it
-    if spec.task == "classification":
-        targets = torch.zeros(2, dtype=torch.long, device="cpu")
-    else:
-        targets = torch.zeros(2, spec.out_features, device="cpu")
-    with torch.device("cpu"), torch.no_grad():
-        outputs = functional_call(model, zeros_for(model), torch.zeros(2, *spec.in_shape))
-        functional_call(loss, zeros_for(loss), (outputs, targets))
-    return tuple(outputs.shape) == (2, spec.out_features)
+def send_two(
+    spec: Spec, model: Callable[[Tensor], Tensor], loss: Callable[[Tensor, Tensor], Tensor] | None
+) -> tuple[int, ...]:
+    """Sends two samples of zeros through, on the default device; returns the shape of the outputs."""
+    outputs = model(torch.zeros(2, *spec.in_shape))
+    found = tuple(outputs.shape)
+    if loss is not None and found == (2, spec.out_features):
+        loss(outputs, torch.zeros(2, dtype=torch.long) if spec.task == "classification" else torch.zeros(found))
+    return found
 
 
-def zeros_for(module: nn.Module) -> dict[str, Tensor]:
-    """A zero for each number in the parameters and buffers of a module without memory."""
+def is_small(spec: Spec, model: nn.Module) -> bool:
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    return numbers <= SMALL and math.prod(spec.in_shape) <= SMALL_INPUT
+
+
+def with_zeros(module: nn.Module) -> Callable[..., Tensor]:
+    """A module without memory, called with a zero for each number in it; what it keeps of a call it keeps in a copy."""
     named = (*module.named_parameters(), *module.named_buffers())
-    return {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in named}
+    zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in named}
+    own = copy.deepcopy(module)
+    return lambda *inputs: functional_call(own, zeros, inputs)
 
 
 def check_log_probabilities(config: Config, spec: Spec) -> None:

@@ -266,8 +266,8 @@ def components(arguments: list[str]) -> int:
     parser.add_argument("--plugins", default="", metavar="M,N", help="modules with components of your own")
     options = parser.parse_args(arguments)
 
-    from runner.check import load_plugins
     from runner.components import as_json, print_components
+    from runner.plugins import load_plugins
 
     load_plugins([module for module in options.plugins.split(",") if module])
     if options.format == "json":

@@ -91,8 +91,8 @@ def run(
                         exit_code = leave(results, stop, error) if stop.cut_short else report(error, results)
                 except Stopped:
                     exit_code = leave(results, stop)
-            say_what_came(results, folder)
-            return exit_code
+                say_what_came(results, folder)
+                return exit_code
 
 
 def prepare(config: Config, folder: Path, saved: dict[str, Any] | None, results: Results, resume: bool) -> None:

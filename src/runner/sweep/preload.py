@@ -20,6 +20,6 @@ MODULES = (
 with uncollected():  # what is there then is shared with all jobs: their collectors do not touch it, and so not copy it
     for module in MODULES:
         importlib.import_module(module)
-    importlib.import_module("runner.check").installed_plugins()
+    importlib.import_module("runner.plugins").installed_plugins()
     for registry in importlib.import_module("runner.registry").REGISTRIES.values():
         registry.names()  # imports the components

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from runner.check import check, load_plugins
+from runner.check import check
 from runner.errors import ConfigError, RunnerError
 from runner.log import console
+from runner.plugins import load_plugins
 from runner.results import Results
 from runner.run import run
 from runner.run_folder import locked
