@@ -1,9 +1,11 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from runner.files import sync_folder, write_atomically
+from runner.files import one_at_a_time, sync_folder, write_atomically
 
 
 def refuse(*arguments: object) -> None:
@@ -58,3 +60,19 @@ def test_syncing_a_folder_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     sync_folder(tmp_path)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_a_process_waits_while_another_is_in_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    code = (
+        "import pathlib, sys; from runner.files import one_at_a_time; print('here', flush=True)\n"
+        "with one_at_a_time(pathlib.Path(sys.argv[1])): print('in', flush=True)"
+    )
+    with one_at_a_time(path):
+        other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "here\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(0.5)
+    assert other.communicate(timeout=10)[0] == "in\n"

@@ -69,3 +69,15 @@ def test_config_dir_is_searched_too(tmp_path: Path) -> None:
 
 def test_an_error_that_nobody_explains_is_told_as_hydra_tells_it() -> None:
     assert in_words(ValueError("so it is")) == "so it is"
+
+
+def test_keys_of_hydra_are_told_as_any_other() -> None:
+    (line,) = find_problems(["hydra.sweep.subdirs=x"], None, typed)
+    assert line == "hydra.sweep.subdirs: no such key; allowed: dir, subdir. Did you mean subdir?"
+
+
+@pytest.mark.usefixtures("workdir")
+def test_a_value_that_hydra_refuses_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-m", "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=soon", "seed=0,1"]) == 2
+    told = "hydra.launcher.timeout_min=soon: Value 'soon' of type 'str' could not be converted to Integer"
+    assert capsys.readouterr().err == f"error: {told}\n"

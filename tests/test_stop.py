@@ -1,9 +1,10 @@
 import os
 import signal
+import time
 
 import pytest
 
-from runner.stop import SIGNALS, Stop, Stopped
+from runner.stop import SIGNALS, TOLD_TWICE, Stop
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
@@ -17,9 +18,35 @@ def test_a_signal_only_asks_to_stop(number: signal.Signals, exit_code: int) -> N
 
 
 def test_while_nothing_can_be_saved_a_signal_stops_at_once() -> None:
-    with pytest.raises(Stopped, match="SIGTERM"), Stop() as stop:
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), Stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.exit_code == 143
+
+
+def test_a_signal_that_is_told_twice_is_one_request_and_a_later_one_another() -> None:
+    with Stop() as stop:
+        stop.can_wait = True
+        for _ in range(2):  # by the terminal, and by the launcher that the terminal told as well
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.times == 1
+        time.sleep(1.5 * TOLD_TWICE)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.times == 2
+
+
+def test_a_signal_is_passed_on_to_who_handled_it_before() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+    try:
+        with Stop(signal.SIGUSR2) as stop:
+            stop.can_wait = True
+            stop.pass_on()
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert (stop.requested, heard) == (signal.SIGUSR2, [])
+        stop.pass_on()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert heard == [signal.SIGUSR2]
 
 
 def test_the_first_of_several_signals_counts() -> None:

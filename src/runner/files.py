@@ -1,6 +1,9 @@
 """Writing files so that a crash leaves the old one or the new one, never a torn one."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -30,3 +33,15 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same file, also on other machines that share its folder.
+
+    Raises:
+        OSError: the file is not there, or its file system has no locks.
+    """
+    with path.open("r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield

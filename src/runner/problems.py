@@ -56,8 +56,9 @@ def find_problems(overrides: Sequence[str], config_dir: str | None, check: Calla
                     compose("config", [*search, *good, text])
                     fine.append(text)
                 except COMPOSITION_ERRORS as error:
-                    cfg = compose("config", [*search, *good])
-                    problems.append(_why_not(text, cfg, options(override.key_or_group)) or f"{text}: {error}")
+                    of_hydra = _key(text).startswith("hydra.")
+                    cfg = compose("config", [*search, *good], return_hydra_config=of_hydra)
+                    problems.append(_why_not(text, cfg, options(override.key_or_group)) or _reason(text, error))
             good += fine[:1]
         while True:  # each round without the overrides that were found wrong, so that they hide no others
             try:
@@ -107,6 +108,11 @@ def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
             return f"{key}: no such key; {hint}"
         node = node[part]
     return None
+
+
+def _reason(text: str, error: Exception) -> str:
+    """What Hydra has against an override; where that is no more than that it cannot be merged, why not."""
+    return f"{text}: {str(error.__cause__ or error).splitlines()[0]}"
 
 
 def _no_option(key: str, value: str, options: list[str]) -> str:

@@ -27,7 +27,7 @@ from runner.results import DONE, Results, judge_fit
 from runner.run_folder import locked
 from runner.settings import Config, flatten
 from runner.state import Best, TrainState
-from runner.stop import Stop, Stopped
+from runner.stop import Stop
 from runner.summary import count_parameters, summarize
 from runner.tracking import Tracker, cut_back
 from runner.train import fit, predict
@@ -89,7 +89,7 @@ def run(
                         exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
                     except (Exception, SystemExit) as error:
                         exit_code = leave(results, stop, error) if stop.cut_short else report(error, results)
-                except Stopped:
+                except KeyboardInterrupt:
                     exit_code = leave(results, stop)
                 say_what_came(results, folder)
                 return exit_code

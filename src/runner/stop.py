@@ -1,28 +1,34 @@
 """A signal asks the run to stop; the loop finishes the step in hand, saves and leaves."""
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-class Stopped(BaseException):
-    """Raised by a signal while there is nothing to save: not an Exception, so that nothing takes it for a fault."""
+TOLD_TWICE = 0.25  # seconds within which two signals are one request: from the terminal, and from who started us
 
 
 class Stop:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `requested`; unless `can_wait` is set they also raise Stopped."""
+    """While entered, SIGINT, SIGTERM and SIGUSR1 set `requested`; unless `can_wait` is set they raise too.
 
-    def __init__(self) -> None:
+    What they raise is KeyboardInterrupt, which no library takes for a fault.
+
+    Args:
+        also: another signal that does.
+    """
+
+    def __init__(self, *also: signal.Signals) -> None:
+        self.signals = (*SIGNALS, *also)
         self.requested: signal.Signals | None = None
         self.times = 0  # how often it was requested
+        self._last = -TOLD_TWICE
         self.can_wait = False  # the loop looks at `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def cut_short(self) -> bool:
-        """Whether Stopped was raised: the code it fell into may have made an error of its own of it."""
+        """Whether a signal raised: the code that it fell into may have made an error of its own of it."""
         return self.requested is not None and not self.can_wait
 
     @property
@@ -31,7 +37,7 @@ class Stop:
         return 130 if self.requested == signal.SIGINT else 143
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._request) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._request) for number in self.signals}
         return self
 
     def __exit__(
@@ -40,9 +46,15 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def pass_on(self) -> None:
+        """Afterwards: lets who handled the signal before, if it came, have it too."""
+        if self.requested is not None:
+            signal.raise_signal(self.requested)
+
     def _request(self, number: int, frame: FrameType | None) -> None:
-        first = self.requested is None
-        self.times += 1
+        first, now = self.requested is None, time.monotonic()
+        self.times += now - self._last > TOLD_TWICE
+        self._last = now
         self.requested = self.requested or signal.Signals(number)
         if first and not self.can_wait:
-            raise Stopped(self.requested.name)
+            raise KeyboardInterrupt(self.requested.name)

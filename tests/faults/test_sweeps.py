@@ -186,7 +186,11 @@ def parent_of(process: int) -> int:
 
 
 def is_server(process: int) -> bool:
-    return b"multiprocessing.forkserver" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return b"multiprocessing.forkserver" in command_of(process)
+
+
+def command_of(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
 def test_sweeps_at_the_same_time_do_not_disturb_each_other(undisturbed: Path, tmp_path: Path) -> None:
@@ -227,3 +231,31 @@ def test_other_launchers_run_the_same_jobs(tmp_path: Path, deadly: list[str], la
     assert (folder / "sweep.png").exists()
     finish(start("resume", str(folder), "--retry-failed", cwd=tmp_path), code=1)
     assert results(folder / "model.death=once")["status"] == "completed"
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", "ray", "basic"])
+def test_a_stop_reaches_jobs_of_other_launchers_and_no_more_are_started(tmp_path: Path, launcher: str) -> None:
+    arguments = [f"hydra/launcher={launcher}", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1"]
+    driver = start("-m", *arguments, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
+    driver.send_signal(signal.SIGINT)
+    output = finish(driver, code=130)
+    folder = only_sweep(tmp_path)
+    assert "left     2 jobs: seed=0, seed=1" in output
+    assert f"go on    python -m runner resume {folder}" in output
+    if launcher == "basic":  # the others do not pass the signal on, or leave no time to save
+        assert [job["status"] for job in table(folder)["jobs"]] == ["interrupted", "waiting"]
+
+
+def test_a_job_that_a_cluster_takes_its_place_from_saves_and_is_continued_later(tmp_path: Path) -> None:
+    driver = start(
+        "-m", "hydra/launcher=submitit_local", "device.threads=1", "trainer.epochs=40", "seed=0", cwd=tmp_path
+    )
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
+    (job,) = [number for number in processes_in(tmp_path) if b"submitit.core._submit" in command_of(number)]
+    os.kill(job, signal.SIGUSR2)  # as SLURM does at the end of the time, or for a job that matters more
+    finish(driver)
+    (folder,) = [path.parent for path in tmp_path.glob("outputs/*/*/*/results.json")]
+    assert results(folder)["status"] == "completed"
+    assert results(folder)["resumed"] == 1
+    assert "stopped and saved at step" in (folder / "run.log").read_text()

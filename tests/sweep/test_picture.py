@@ -75,7 +75,9 @@ def test_two_keys_make_a_heat_map() -> None:
 @pytest.mark.parametrize("ended", [True, False])
 def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]], ended: bool) -> None:
     jobs = [Job(f"job{number}", [], [], each, compose_config()) for number, each in enumerate(swept)]
-    table = Table(Sweep(tmp_path, jobs))
+    sweep = Sweep(tmp_path, jobs)
+    sweep.save()
+    table = Table(sweep)
     for job in jobs if ended else []:
         table._ended[job.folder] = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
     picture.draw(table, tmp_path / "sweep.png")

@@ -29,7 +29,9 @@ def make(folder: Path, *jobs: dict[str, Any]) -> Table:
                 "error": {"type": "ValueError", "message": "on purpose"} if status == "failed" else None,
             }
             (folder / f"job{number}" / "results.json").write_text(json.dumps(values))
-    return Table(Sweep(folder, found))
+    sweep = Sweep(folder, found)
+    sweep.save()
+    return Table(sweep)
 
 
 def test_a_row_for_each_job(tmp_path: Path) -> None:

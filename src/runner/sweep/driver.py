@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -200,14 +201,24 @@ class Files:
 
 
 def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
-    """Has another launcher run the jobs, each of which finds itself in sweep.yaml."""
+    """Has another launcher run the jobs, each of which finds itself in sweep.yaml.
+
+    Raises:
+        SystemExit: a signal ended the wait for them.
+    """
     show_plan(sweep, len(sweep.jobs), "by another launcher")
-    with Files(Table(sweep)):
+    with Files(Table(sweep)), Stop() as stop:
         try:
             return launch()
+        except KeyboardInterrupt:
+            pass
         except Exception as error:  # as that launcher tells it
-            console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
-            return None
+            if not stop.cut_short:
+                console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
+                return None
+    finish()
+    console.print("jobs that the launcher has started elsewhere may still run: end them there, or wait for them")
+    raise SystemExit(stop.exit_code)
 
 
 def finish() -> int:
@@ -224,9 +235,10 @@ def run_one(folder: Path, number: int) -> float:
     server.start()
     sweep = Sweep.open(folder)
     job = sweep.jobs[number]
-    with Stop() as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
+    with Stop(signal.SIGUSR2) as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
         stop.can_wait = True
         Pool(sweep, 1, [], stop, screen, files.save).run([job])
+    stop.pass_on()  # submitit queues the job again after a SIGUSR2, a launcher in one process ends at Ctrl-C
     return best_of(sweep, job)
 
 

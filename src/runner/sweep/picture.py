@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.files import write_atomically
+from runner.files import one_at_a_time, write_atomically
 from runner.sweep import server
+from runner.sweep.jobs import FILE
 from runner.sweep.table import Table
 from runner.tables import Group, show
 
@@ -81,7 +82,8 @@ def draw(table: Table, target: Path) -> None:
     figure.suptitle(plain(f"{table.sweep.folder.name}: {counts}"), fontsize=10)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
-    write_atomically(target, buffer.getvalue())
+    with one_at_a_time(table.sweep.folder / FILE):
+        write_atomically(target, buffer.getvalue())
 
 
 def plain(value: Any) -> str:

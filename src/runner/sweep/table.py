@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runner.files import write_atomically
+from runner.files import one_at_a_time, write_atomically
 from runner.results import DONE, ENDED, read_results
-from runner.sweep.jobs import Job, Sweep
+from runner.sweep.jobs import FILE, Job, Sweep
 from runner.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
 
 
@@ -106,11 +106,13 @@ class Table:
         return {status: found.count(status) for status in dict.fromkeys(sorted(found))}
 
     def save(self) -> None:
-        """Rewrites the three files, each at once."""
-        folder, rows = self.sweep.folder, [self.row(job) for job in self.sweep.jobs]
-        write_atomically(folder / "sweep.csv", as_csv(rows))
-        write_atomically(folder / "sweep.json", json.dumps(self.as_json(), indent=2) + "\n")
-        write_atomically(folder / "sweep.md", self.as_markdown(rows))
+        """Rewrites the three files, each at once. Where each job has a process that does, none writes what is older."""
+        folder = self.sweep.folder
+        with one_at_a_time(folder / FILE):
+            rows = [self.row(job) for job in self.sweep.jobs]
+            write_atomically(folder / "sweep.csv", as_csv(rows))
+            write_atomically(folder / "sweep.json", json.dumps(self.as_json(), indent=2) + "\n")
+            write_atomically(folder / "sweep.md", self.as_markdown(rows))
 
     def as_json(self) -> dict[str, Any]:
         best = self.best()
