@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -106,3 +107,10 @@ def learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int)
         scheduler.step()
         found.append(optimizer.param_groups[0]["lr"])
     return found
+
+
+def signal_all(process: int, number: signal.Signals) -> None:
+    """Sends a signal to a process and all that came from it, as a cluster does, and a machine that is shut down."""
+    for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+        signal_all(int(child), number)
+    os.kill(process, number)

@@ -3,6 +3,7 @@
 dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +54,7 @@ class Streamed:
             batch_sampler=self.plan,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gave, which torch takes for a list
             num_workers=workers,
+            worker_init_fn=_outlive_a_signal,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own: the global one belongs to the model
@@ -86,6 +88,11 @@ class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
+
+
+def _outlive_a_signal(worker: int) -> None:
+    """Of a SIGTERM to all processes of a run, which needs this one until it has saved; a second one ends it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class _Plan:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
-from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, signal_all, start, wait_until
 
 LONG = [*TINY, "device.threads=1", "trainer.epochs=100000", "trainer.checkpoint.every_epochs=100000", "logger=none"]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
@@ -52,6 +52,17 @@ def test_a_signal_saves_and_ends_the_run_within_5_seconds(
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
     assert stop(process, number) < 5
+    assert results(folder)["status"] == "interrupted"
+    assert checkpoint(folder)["step"] == results(folder)["step"] > 0
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_workers_too_lets_the_run_save(tmp_path: Path) -> None:
+    process = start(*LONG, "dataset.in_memory=false", "dataset.workers=2", cwd=tmp_path)
+    folder = folder_of(tmp_path)
+    wait_until(lambda: trains(folder))
+    signal_all(process.pid, signal.SIGTERM)
+    finish(process, 143)
     assert results(folder)["status"] == "interrupted"
     assert checkpoint(folder)["step"] == results(folder)["step"] > 0
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import TINY
-from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, signal_all, start, wait_until
 
 pytestmark = pytest.mark.slow
 SWEEP = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3", "optim.lr=0.3,0.1,0.03", "seed=0,1"]
@@ -140,6 +140,14 @@ def test_a_signal_has_the_jobs_save_and_the_sweep_continued(tmp_path: Path, numb
     assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
 
 
+def test_a_signal_to_all_processes_at_once_lets_the_jobs_save(tmp_path: Path) -> None:
+    driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
+    signal_all(driver.pid, signal.SIGTERM)
+    finish(driver, code=143)
+    assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["interrupted"] * 2
+
+
 def test_a_second_signal_does_not_wait(tmp_path: Path, deadly: list[str]) -> None:
     driver = start("-m", *deadly, "model.death=hang", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
@@ -253,7 +261,7 @@ def test_a_job_that_a_cluster_takes_its_place_from_saves_and_is_continued_later(
     )
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
     (job,) = [number for number in processes_in(tmp_path) if b"submitit.core._submit" in command_of(number)]
-    os.kill(job, signal.SIGUSR2)  # as SLURM does at the end of the time, or for a job that matters more
+    signal_all(job, signal.SIGUSR2)  # as SLURM does at the end of the time, or for a job that matters more
     finish(driver)
     (folder,) = [path.parent for path in tmp_path.glob("outputs/*/*/*/results.json")]
     assert results(folder)["status"] == "completed"

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from contextlib import suppress
 
 from runner.imports import uncollected
@@ -11,6 +12,8 @@ for stream in (1, 2):
     os.dup2(nowhere, stream)  # whoever reads the driver's output must not wait for the server to leave too
 with suppress(OSError):
     os.setsid()  # a Ctrl-C in the terminal is for the driver, which tells the jobs
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    signal.signal(number, signal.SIG_IGN)  # nor is what a cluster sends to all processes: it ends with the driver
 
 # The last three are what numpy's seed, torch.save and Pillow's writer import when they are first used.
 MODULES = (
