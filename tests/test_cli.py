@@ -261,9 +261,20 @@ def test_mistakes_get_one_message_and_no_traceback(
     assert list(workdir.iterdir()) == []
 
 
-def test_torchrun_is_refused_rather_than_training_apart(
+def test_a_sweep_under_torchrun_is_refused(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert cli.main(TINY) == 2
-    assert "data-parallel training is not there yet" in said(capsys)
+    assert cli.main(["-m", *TINY, "seed=0,1"]) == 2
+    assert "torchrun: its processes train one run together" in said(capsys)
+    assert list(workdir.iterdir()) == []
+
+
+def test_of_several_processes_the_first_one_alone_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["components", "loss"]) == 0
+    assert cli.main(["optim.lrr=1"]) == 2
+    assert capsys.readouterr() == ("", "")

@@ -59,3 +59,17 @@ def test_a_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe(torch.device("cuda:1")) == "cuda:1 (NVIDIA H200)"
     assert describe(torch.device("cpu")) == f"cpu ({torch.get_num_threads()} threads)"
     assert describe(torch.device("mps")) == "mps"
+
+
+def test_processes_of_torchrun_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gpus=2)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [str(resolve(name)) for name in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    with pytest.raises(ConfigError, match=r"device.name: found 'cuda:0'.*; it has: cuda:1, cpu"):
+        resolve("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match=r"device.name: found 'cuda:2'.*; it has: cpu"):
+        resolve("auto")
+    pretend(monkeypatch, mps=True)
+    assert str(resolve("auto")) == "cpu"  # there is no way to add up gradients between Macs' GPUs

@@ -64,13 +64,13 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
 def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def build_that_cleans_up_badly(config: Any) -> None:
+    def build_that_cleans_up_badly(*arguments: Any) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             raise AttributeError("half made")
 
-    monkeypatch.setattr("runner.run.build", build_that_cleans_up_badly)
+    monkeypatch.setattr("runner.start.build", build_that_cleans_up_badly)
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert (results(folder)["status"], results(folder)["error"]) == ("interrupted", None)
@@ -83,7 +83,7 @@ def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
     def no_memory(config: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("runner.run.build", no_memory)
+    monkeypatch.setattr("runner.start.build", no_memory)
     monkeypatch.setattr("runner.run.report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")

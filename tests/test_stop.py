@@ -5,6 +5,7 @@ import time
 import pytest
 
 from runner.stop import SIGNALS, TOLD_TWICE, Stop
+from runner.world import World
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
@@ -32,6 +33,27 @@ def test_a_signal_that_is_told_twice_is_one_request_and_a_later_one_another() ->
         time.sleep(1.5 * TOLD_TWICE)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.times == 2
+
+
+def test_several_processes_stop_when_they_agree() -> None:
+    told = False
+
+    class Pair(World):
+        def any(self, flag: bool) -> bool:
+            return flag or told
+
+    with Stop(world=Pair(1, 2)) as stop:
+        stop.can_wait = True
+        stop.agree()
+        assert stop.requested is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested is None  # the others are in the middle of the step
+        stop.agree()
+        assert stop.requested is signal.SIGINT
+    with Stop(world=Pair(1, 2)) as stop:
+        stop.can_wait = told = True
+        stop.agree()
+        assert (stop.requested, stop.exit_code) == (signal.SIGTERM, 143)
 
 
 def test_a_signal_is_passed_on_to_who_handled_it_before() -> None:

@@ -23,10 +23,11 @@ from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
 from runner.splits import Splits, measure, split
+from runner.world import ALONE, World
 
 
-def build(config: Config) -> Experiment:
-    """Reads the data and builds every part, seeded, on the config's device.
+def build(config: Config, world: World = ALONE) -> Experiment:
+    """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
 
     Raises:
         ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
@@ -41,7 +42,8 @@ def build(config: Config) -> Experiment:
     spec = dataset.spec
     splits = split_dataset(config, dataset)
     spec = measure(spec, splits.train)
-    train = batches(config, splits.train, spec, device, training=True)
+    train = batches(config, splits.train, spec, device, world, training=True)
+    check_shares(train)
 
     seed_everything(derive(config.seed, "weights"))
     model = build_model(config, spec).to(device)
@@ -59,10 +61,11 @@ def build(config: Config) -> Experiment:
         scheduler=build_scheduler(config, optimizer, len(train)),
         scaler=torch.amp.GradScaler(device.type, enabled=config.trainer.precision == "fp16"),
         train=train,
-        val=batches(config, splits.val, spec, device),
+        val=batches(config, splits.val, spec, device, world),
         test=batches(config, splits.test, spec, device),
+        world=world,
     )
-    seed_everything(derive(config.seed, "training"))
+    seed_everything(derive(config.seed, "training", *world.own))
     return experiment
 
 
@@ -95,12 +98,19 @@ def class_counts(spec: Spec, targets: Tensor) -> Tensor:
     return torch.bincount(targets, minlength=spec.out_features) if spec.task == "classification" else torch.zeros(0)
 
 
-def batches(config: Config, samples: Samples, spec: Spec, device: torch.device, training: bool = False) -> Batches:
+def batches(
+    config: Config,
+    samples: Samples,
+    spec: Spec,
+    device: torch.device,
+    world: World = ALONE,
+    training: bool = False,
+) -> Batches:
     source: Source = (
         InMemory(samples, device) if config.dataset.in_memory else Streamed(samples, device, config.dataset.workers)
     )
     if not training:
-        return Batches(source, spec, config.trainer.eval_batch_size)
+        return Batches(source, spec, config.trainer.eval_batch_size, world=world)
     return Batches(
         source,
         spec,
@@ -108,7 +118,18 @@ def batches(config: Config, samples: Samples, spec: Spec, device: torch.device, 
         seed=config.seed,
         repeat=config.dataset.repeat,
         augment=build_augment(config),
+        world=world,
     )
+
+
+def check_shares(train: Batches) -> None:
+    """Raises ConfigError when a training batch has no sample for a process of the world."""
+    last = train.samples - (len(train) - 1) * train.size
+    if last < train.world.size:
+        raise ConfigError(
+            f"trainer.batch_size: found {train.size}, which leaves {last} samples for the last batch of an epoch; "
+            f"the {train.world.size} processes of torchrun need one each"
+        )
 
 
 def build_augment(config: Config) -> Augment | None:

@@ -27,9 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = COMMANDS.get(arguments[0]) if arguments else None
+    if follows() and command not in (None, resume):
+        return 0
     try:
         return command(arguments[1:]) if command else train(arguments)
     except RunnerError as error:
+        if follows() and isinstance(error, ConfigError):
+            return error.exit_code  # all processes found it, and the first one tells
         print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -42,8 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
 def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
     check_arguments(arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("torchrun: data-parallel training is not there yet; each process would train alone")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"-m", "--multirun"} & {*arguments}:
+        raise ConfigError("torchrun: its processes train one run together; a sweep starts its own: leave torchrun out")
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
 
@@ -94,12 +98,19 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     check(config)
     if config.dry_run:
         return show(config)
-    folder = make_run_folder(Path(config.output_dir).absolute(), config.name)
+    folder = None if follows() else make_run_folder(Path(config.output_dir).absolute(), config.name)
     return run(config, folder, overrides)
+
+
+def follows() -> bool:
+    """Whether torchrun started this process to train along with the first one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
 
 
 def show(config: "Config") -> int:
     """What would run: the resolved config and the model; creates nothing."""
+    if follows():
+        return 0
     import torch
 
     from runner.build import build_dataset, build_model
@@ -138,7 +149,8 @@ def resume(arguments: list[str]) -> int:
     from runner.run import run
 
     if status_of(folder) in DONE and not options.overrides:
-        print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
+        if not follows():
+            print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
     return run(config, folder, options.overrides, resume=True, swept=swept_in(folder))
 

@@ -37,7 +37,8 @@ def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
     Raises:
         RunnerError: the model does what cannot be recorded, such as to read a number from the device.
     """
-    shape = torch.Size((exp.train.size, *exp.spec.in_shape))
+    samples = len(exp.world.share(torch.arange(exp.train.size)))
+    shape = torch.Size((samples, *exp.spec.in_shape))
     tensors = tensors_of(exp.model)
     before, random = [tensor.detach().clone() for tensor in tensors], rng_state(exp.device)
     exp.model.train()

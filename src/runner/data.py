@@ -17,13 +17,17 @@ from runner.augment import Augment
 from runner.dataset.base import Samples, Spec
 from runner.determinism import generator
 from runner.errors import DataError
+from runner.world import ALONE, World
 
 
 class Source(Protocol):
-    """One way in: the samples of a split, as raw batches on the device, in the order asked for."""
+    """One way in: the samples of a split, as raw batches on the device, in the order asked for.
+
+    Of each batch a process gets its share of the world's; of one without a share for it, nothing.
+    """
 
     def __len__(self) -> int: ...
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class InMemory:
@@ -38,8 +42,8 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in order.to(self.targets.device).split(size):
+    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in shares(order.to(self.targets.device), size, world):
             yield self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
 
 
@@ -63,14 +67,20 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.samples.targets)
 
-    def batches(self, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        self.plan.batches = [indices.tolist() for indices in order.split(size)]
+    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+        self.plan.batches = [indices.tolist() for indices in shares(order, size, world)]
         try:
             for inputs, targets in self.loader:
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         except DataError as error:  # a worker's comes wrapped in its traceback, whose last line is the message
             message = str(error).rstrip().rpartition("\n")[2]
             raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+
+
+def shares(order: Tensor, size: int, world: World) -> list[Tensor]:
+    """The samples of each batch that are this process's."""
+    parts = map(world.share, order.split(size))
+    return [part for part in parts if len(part)]
 
 
 class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
@@ -119,6 +129,7 @@ class Batches:
         seed: shuffles, differently in each pass over the split; None keeps the samples in their order.
         repeat: passes over the split in an epoch, one behind the other.
         augment: changes the pictures at random; needs a seed.
+        world: shares each batch.
     """
 
     source: Source
@@ -127,6 +138,7 @@ class Batches:
     seed: int | None = None
     repeat: int = 1
     augment: Augment | None = None
+    world: World = ALONE
 
     def __post_init__(self) -> None:
         self.size = min(self.size, max(1, len(self.source)))
@@ -153,12 +165,12 @@ class Batches:
             return
         for index, (inputs, targets) in enumerate(self._normalised(epoch, start), start):
             if self.augment is not None and self.seed is not None:
-                inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index))
+                inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index, *self.world.own))
             yield inputs, targets
 
     def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
-            ((raw, targets),) = self.source.batches(torch.arange(self.size), self.size)
+            ((raw, targets),) = self.source.batches(torch.arange(self.size), self.size, self.world)
             inputs = self.normalise(raw)
             version = inputs._version
             for _ in range(start, len(self)):
@@ -169,7 +181,7 @@ class Batches:
             return
         first, offset = divmod(start * self.size, len(self.source))
         order = torch.cat([self._order(epoch * self.repeat + number) for number in range(first, self.repeat)])
-        for inputs, targets in self.source.batches(order[offset:], self.size):
+        for inputs, targets in self.source.batches(order[offset:], self.size, self.world):
             yield self.normalise(inputs), targets
 
     def _order(self, number: int) -> Tensor:

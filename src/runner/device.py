@@ -3,6 +3,7 @@
 import torch
 
 from runner.errors import ConfigError
+from runner.world import local_rank, world_size
 
 
 def available() -> list[str]:
@@ -13,16 +14,20 @@ def available() -> list[str]:
 
 
 def resolve(name: str) -> torch.device:
-    """The device that `device.name` means here.
+    """The device that `device.name` means here. Of the processes that torchrun started each has a GPU of its own.
 
     Raises:
         ConfigError: this machine has no such device.
     """
     here = available()
+    if world_size() > 1:
+        here = [each for each in here if each in ("cpu", f"cuda:{local_rank()}")]
+        if name == "auto" and torch.cuda.is_available():
+            name = "cuda"  # rather than that some processes train on GPUs, and the others elsewhere
     if name == "auto":
         name = here[0]
     elif name == "cuda":
-        name = "cuda:0"
+        name = f"cuda:{local_rank()}"
     if name not in here:
         raise ConfigError(f"device.name: found {name!r}, which this machine does not have; it has: {', '.join(here)}")
     return torch.device(name)

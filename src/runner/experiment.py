@@ -16,6 +16,7 @@ from runner.dataset.base import Spec
 from runner.ema import MovingAverage
 from runner.halving import Rungs
 from runner.settings import Config
+from runner.world import ALONE, World
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,7 +26,7 @@ class Experiment:
     """All parts of a run, on its device.
 
     `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its
-    weights; `rungs` compares it with the other jobs of its sweep.
+    weights; `rungs` compares it with the other jobs of its sweep; `world` is of the processes that train it together.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Experiment:
     train: Batches
     val: Batches
     test: Batches
+    world: World = ALONE
     rungs: Rungs | None = None
 
     @property

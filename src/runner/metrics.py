@@ -5,6 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from runner.world import ALONE, World
+
 Task = Literal["classification", "regression"]
 MOST_NUMBERS, MOST_BATCHES = 1 << 20, 1 << 12  # that wait to be added up
 NAMES: dict[Task, tuple[str, ...]] = {"classification": ("loss", "accuracy"), "regression": ("loss", "mae", "r2")}
@@ -21,10 +23,11 @@ class Metrics:
     Args:
         task: which of the two.
         device: where the sums are kept. Adding to them never waits for it; `compute` does.
+        world: whose samples `compute` counts.
     """
 
-    def __init__(self, task: Task, device: torch.device) -> None:
-        self.task = task
+    def __init__(self, task: Task, device: torch.device, world: World = ALONE) -> None:
+        self.task, self.world = task, world
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.zeros(5, dtype=dtype, device=device)  # the loss, then as in `_settle`
         self.samples = 0
@@ -82,15 +85,15 @@ class Metrics:
     def compute(self) -> dict[str, float]:
         """Waits for the device; an empty dict when nothing was added."""
         self._settle()
-        if self.samples == 0:
+        samples, numbers, loss, *sums = self.world.totals([self.samples, self.numbers, *self.sums.tolist()])
+        if samples == 0:
             return {}
-        loss, *sums = self.sums.tolist()
         if self.task == "classification":
-            return {"loss": loss / self.samples, "accuracy": sums[0] / self.samples}
+            return {"loss": loss / samples, "accuracy": sums[0] / samples}
         absolute, squared, total, total_squares = sums
-        spread = total_squares - total**2 / self.numbers
+        spread = total_squares - total**2 / numbers
         r2 = 1 - squared / spread if spread > 0 else float(squared == 0)
-        return {"loss": loss / self.samples, "mae": absolute / self.numbers, "r2": r2}
+        return {"loss": loss / samples, "mae": absolute / numbers, "r2": r2}
 
     def state_dict(self) -> dict[str, Any]:
         """The sums, and the batches that wait: added up at another time, they would give other last bits."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.build import build
 from runner.checkpoint import Checkpoints, load_checkpoint
 from runner.config import freeze, read_overrides
-from runner.cuda_graph import record
-from runner.determinism import restore_rng_state
 from runner.device import describe
 from runner.environment import describe_environment
 from runner.errors import ConfigError, Diverged, RunnerError
@@ -21,47 +19,34 @@ from runner.experiment import Experiment
 from runner.files import write_atomically
 from runner.halving import Rungs
 from runner.log import logging_to
-from runner.memory import keep_freed_memory
 from runner.metrics import Metrics
 from runner.results import DONE, Results, judge_fit
 from runner.run_folder import locked
 from runner.settings import Config, flatten
-from runner.state import Best, TrainState
+from runner.start import assemble, load
+from runner.state import TrainState
 from runner.stop import Stop
 from runner.summary import count_parameters, summarize
-from runner.tracking import Tracker, cut_back
+from runner.tracking import Silent, Tracker, cut_back
 from runner.train import fit, predict
+from runner.world import World, joined
 
 log = logging.getLogger("runner")
-
-# What a resumed run may change: how long, how closely watched and where it trains, not what.
-RESUMABLE = (
-    *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
-    *(
-        "trainer.early_stopping",
-        "trainer.checkpoint",
-        "trainer.compile",
-        "trainer.cuda_graph",
-        "trainer.channels_last",
-        "trainer.profile",
-        "device",
-        "logger",
-        "plugins",
-    ),
-    *("sweep", "dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
-)
 
 
 def run(
     config: Config,
-    folder: Path,
+    folder: Path | None,
     overrides: list[str],
     resume: bool = False,
     swept: Mapping[str, Any] | None = None,
 ) -> int:
     """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code.
 
+    Under torchrun the first process does, and the others train along.
+
     Args:
+        folder: of the run; the others are told by the first one.
         overrides: as typed; for a resumed run, those that are new.
         swept: in a sweep, the keys that it is over, with this run's values: what HPARAMS shows of it.
 
@@ -69,24 +54,58 @@ def run(
         ConfigError: another process works in the folder, or its checkpoint is of another run.
         CheckpointError: it has checkpoints, and none is good. In all these cases nothing was touched.
     """
-    checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
+    with joined() as world:
+        folder = world.tell(folder)
+        assert folder is not None
+        checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
+        # Who resumes a run of a sweep with new values, such as more epochs, gets them, whatever its siblings do.
+        rungs = None if resume and overrides else Rungs.of(config, folder)
+        if not world.leads:
+            return follow(config, world, checkpoints, rungs, resume)
+        return lead(config, world, folder, checkpoints, rungs, overrides, resume, swept or {})
+
+
+def follow(config: Config, world: World, checkpoints: Checkpoints, rungs: Rungs | None, resume: bool) -> int:
+    """What the other processes of a run do: they train along, and write nothing."""
+    log.addHandler(logging.NullHandler())
+    with Stop(world=world) as stop:
+        try:
+            saved, _ = load(config, checkpoints, rungs) if resume else (None, [])
+            exp, state = assemble(config, world, rungs, saved)
+            stop.can_wait = True
+            fit(exp, state, Silent(), checkpoints, stop)
+        except RunnerError as error:
+            if not isinstance(error, ConfigError | Diverged):  # which all find, and the leader tells
+                print(f"error: process {world.rank}: {error}", file=sys.stderr)
+            return error.exit_code
+        return stop.exit_code if stop.requested else 0
+
+
+def lead(
+    config: Config,
+    world: World,
+    folder: Path,
+    checkpoints: Checkpoints,
+    rungs: Rungs | None,
+    overrides: list[str],
+    resume: bool,
+    swept: Mapping[str, Any],
+) -> int:
+    """What the first process does, or the only one: the whole run, told in its folder."""
     with locked(folder):
-        saved, warnings = checkpoints.load_newest("cpu") if resume else (None, [])
-        if saved:
-            refuse_another(config, saved)
-            saved["behind"] = saved["behind"] and not overrides
-        rungs = None if resume and overrides else Rungs.of(config, folder)  # who asks for more epochs gets them
+        saved, warnings = load(config, checkpoints, rungs) if resume else (None, [])
         if resume:
             overrides = read_overrides(folder / "overrides.yaml") + overrides
         with logging_to(folder / "run.log"):
             results = Results.open(folder, config.name, config.seed, overrides)
-            with Stop() as stop:
+            with Stop(world=world) as stop:
                 try:
                     try:
                         for warning in warnings:
                             log.warning(warning)
                         prepare(config, folder, saved, results, resume)
-                        exit_code = train_and_test(config, folder, checkpoints, saved, results, stop, swept, rungs)
+                        exp, state = assemble(config, world, rungs, saved)
+                        exit_code = train_and_test(exp, state, folder, checkpoints, results, stop, swept, not saved)
                     except (Exception, SystemExit) as error:
                         exit_code = leave(results, stop, error) if stop.cut_short else report(error, results)
                 except KeyboardInterrupt:
@@ -106,38 +125,27 @@ def prepare(config: Config, folder: Path, saved: dict[str, Any] | None, results:
 
 
 def train_and_test(
-    config: Config,
+    exp: Experiment,
+    state: TrainState,
     folder: Path,
     checkpoints: Checkpoints,
-    saved: dict[str, Any] | None,
     results: Results,
     stop: Stop,
-    swept: Mapping[str, Any] | None,
-    rungs: Rungs | None,
+    swept: Mapping[str, Any],
+    is_new: bool,
 ) -> int:
-    """The steps of a run, from the beginning or from what was saved. Returns the exit code; raises what goes wrong."""
-    if config.device.threads is not None:
-        torch.set_num_threads(config.device.threads)
-    exp = build(config)
-    if config.trainer.cuda_graph:
-        exp.forward = record(exp)
-    keep_freed_memory()
-    exp.rungs = rungs
-    state = starting_state(exp)
-    if saved:
-        exp.load_state_dict(saved)
-        state.load_state_dict(saved)
-        restore_rng_state(saved["rng"], exp.device)
+    """The steps of a run, from where its state stands. Returns the exit code; raises what goes wrong."""
     announce(exp, state, folder)
 
     tracker = Tracker(folder, exp, results)
     try:
-        if not saved:
+        if is_new:
             describe_run(exp, folder, tracker, swept)
         results.update(parameters=count_parameters(exp.model))
         stop.can_wait = True
         fit(exp, state, tracker, checkpoints, stop)
         if not stop.requested:
+            stop.world = None  # the others are done
             test_best(exp, state, checkpoints, tracker, results, folder, stop)
     finally:
         tracker.close()
@@ -151,40 +159,16 @@ def train_and_test(
     return 0
 
 
-def refuse_another(config: Config, saved: dict[str, Any]) -> None:
-    """Raises ConfigError, with each difference, when a checkpoint is of a run with other parts, data or seed."""
-    here, there = flatten(config.model_dump()), flatten(saved["config"])
-    problems = [
-        f"{key}: found {here.get(key)!r}, the run in this folder has {there.get(key)!r}; start a new run for it"
-        for key in sorted(here.keys() | there.keys())
-        if not key.startswith(RESUMABLE) and here.get(key) != there.get(key)
-    ]
-    for key, limit, done in (
-        ("trainer.epochs", config.trainer.epochs, saved["epoch"]),
-        ("trainer.max_steps", config.trainer.max_steps, saved["step"]),
-    ):
-        if limit is not None and limit < done:
-            problems.append(f"{key}: found {limit}, but {done} are trained already")
-    if problems:
-        raise ConfigError(*problems)
-
-
-def starting_state(exp: Experiment) -> TrainState:
-    """The state before the first step."""
-    keep, early = exp.config.trainer.checkpoint, exp.config.trainer.early_stopping
-    best = Best(keep.metric, keep.mode)
-    return TrainState.start(exp.spec.task, exp.device, best, Best(early.metric, early.mode, early.min_delta))
-
-
 def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
     """What a person wants to know before the training starts."""
+    several = f", {exp.world.size} processes" if exp.world.size > 1 else ""
     config, (train, val, test) = exp.config, (len(batches.source) for batches in (exp.train, exp.val, exp.test))
     parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
     typed = read_overrides(folder / "overrides.yaml")
     lines = [
         f"folder   {folder}",
         *([f"config   {' '.join(typed)}"] if typed else []),
-        f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}",
+        f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}{several}",
         f"data     {config.dataset.name}, {train:,} training, {val:,} validation, {test:,} test samples",
         f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
     ]
@@ -207,7 +191,7 @@ def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
     return [name for name, parameter in exp.model.named_parameters() if any(parameter is p for p in parameters)]
 
 
-def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping[str, Any] | None) -> None:
+def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping[str, Any]) -> None:
     """Writes down what the run is: model, environment, and in TensorBoard config and hyperparameters."""
     model = summarize(exp.model, exp.spec.in_shape)
     environment = describe_environment(describe(exp.device))

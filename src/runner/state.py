@@ -10,6 +10,7 @@ import torch
 
 from runner.metrics import Metrics, Task
 from runner.settings import Mode
+from runner.world import ALONE, World
 
 T = TypeVar("T")
 
@@ -76,9 +77,10 @@ class TrainState:
     lr: float = 0.0
 
     @classmethod
-    def start(cls, task: Task, device: torch.device, best: Best, early: Best) -> "TrainState":
+    def start(cls, task: Task, device: torch.device, best: Best, early: Best, world: World = ALONE) -> "TrainState":
         """The state before the first step."""
-        return cls(best, early, Metrics(task, device), Metrics(task, device), Metrics(task, device))
+        recent, window, sums = (Metrics(task, device, world) for _ in range(3))
+        return cls(best, early, recent, window, sums)
 
     def fold(self) -> None:
         """Adds the recent sums to those of the window and of the epoch."""
@@ -90,8 +92,24 @@ class TrainState:
         """As plain types and tensors."""
         state = dict(vars(self))
         state |= {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
-        state |= {key: value.state_dict() for key, value in state.items() if isinstance(value, Metrics)}
-        return state
+        return state | self.sums_dict()
+
+    def sums_dict(self) -> dict[str, Any]:
+        """The part that each process of a world has for itself: the sums over its samples."""
+        return {key: value.state_dict() for key, value in vars(self).items() if isinstance(value, Metrics)}
+
+    def reset_sums(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, Metrics):
+                value.reset()
+
+    def add_sums(self, state: dict[str, Any]) -> None:
+        """Adds those of another process."""
+        for key, own in vars(self).items():
+            if isinstance(own, Metrics):
+                other = Metrics(own.task, own.sums.device)
+                other.load_state_dict(state[key])
+                own.add(other)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, own in vars(self).items():

@@ -3,7 +3,10 @@
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the driver of a sweep does without torch
+    from runner.world import World
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 TOLD_TWICE = 0.25  # seconds within which two signals are one request: from the terminal, and from who started us
@@ -16,20 +19,33 @@ class Stop:
 
     Args:
         also: another signal that does.
+        world: processes that are to stop after the same step: `requested` is set when they `agree`.
     """
 
-    def __init__(self, *also: signal.Signals) -> None:
+    def __init__(self, *also: signal.Signals, world: "World | None" = None) -> None:
         self.signals = (*SIGNALS, *also)
-        self.requested: signal.Signals | None = None
+        self.world = world if world is not None and world.size > 1 else None
+        self._heard: signal.Signals | None = None
+        self._agreed: signal.Signals | None = None
         self.times = 0  # how often it was requested
         self._last = -TOLD_TWICE
         self.can_wait = False  # the loop looks at `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
 
     @property
+    def requested(self) -> signal.Signals | None:
+        """The signal, once it counts."""
+        return self._heard if self.world is None or not self.can_wait else self._agreed
+
+    def agree(self) -> None:
+        """Called by all processes after the same step: all stop when one of them was signalled."""
+        if self.world is not None and self.world.any(self._heard is not None):
+            self._agreed = self._heard or signal.SIGTERM
+
+    @property
     def cut_short(self) -> bool:
         """Whether a signal raised: the code that it fell into may have made an error of its own of it."""
-        return self.requested is not None and not self.can_wait
+        return self._heard is not None and not self.can_wait
 
     @property
     def exit_code(self) -> int:
@@ -52,9 +68,9 @@ class Stop:
             signal.raise_signal(self.requested)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        first, now = self.requested is None, time.monotonic()
+        first, now = self._heard is None, time.monotonic()
         self.times += now - self._last > TOLD_TWICE
         self._last = now
-        self.requested = self.requested or signal.Signals(number)
+        self._heard = self._heard or signal.Signals(number)
         if first and not self.can_wait:
-            raise KeyboardInterrupt(self.requested.name)
+            raise KeyboardInterrupt(self._heard.name)

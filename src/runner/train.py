@@ -54,7 +54,8 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
         if due and not validate(exp, state, tracker, stop):
             break
         end_epoch(exp, state, tracker, clock)
-        state.behind = exp.rungs is not None and not finished(exp, state) and exp.rungs.is_behind(state.epoch)
+        if exp.rungs is not None and not finished(exp, state):
+            state.behind = exp.world.any(exp.rungs.is_behind(state.epoch))
         if state.improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
             save(exp, state, tracker, checkpoints, clock)
 
@@ -92,7 +93,9 @@ def train_epoch(
         if (index + 1) % settings.accumulate and index + 1 < len(exp.train):
             continue
 
-        # Step.
+        # Step, with the gradient of all processes.
+        if batches is None:
+            exp.world.add_up_gradients(params)
         exp.scaler.unscale_(exp.optimizer)
         log_is_due = (state.step + 1) % settings.log_every == 0
         if log_is_due or reading_is_free:
@@ -103,7 +106,7 @@ def train_epoch(
         if settings.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(params, settings.clip_norm, grad_norm)
         if batches is not None:
-            exp.optimizer.step(partial(differentiate, exp, batches))
+            exp.optimizer.step(partial(differentiate, exp, batches, samples_in_step(exp, state)))
             batches = []
         else:
             exp.scaler.step(exp.optimizer)
@@ -119,6 +122,7 @@ def train_epoch(
             exp.scheduler.step()
 
         # Look, now and then.
+        stop.agree()
         if log_is_due:
             log_window(exp, state, tracker, grad_norm)
         tracker.progress(state.step)
@@ -134,23 +138,25 @@ def train_epoch(
             save(exp, state, tracker, checkpoints, clock)
 
 
-def differentiate(exp: Experiment, batches: list[tuple[Tensor, Tensor]]) -> float:
+def differentiate(exp: Experiment, batches: list[tuple[Tensor, Tensor]], samples: int) -> float:
     """The closure: zeroes the gradient, then forward and backward of a step's batches, with the weights as they are."""
     exp.optimizer.zero_grad()
-    total, samples = torch.zeros((), device=exp.device), sum(len(targets) for _, targets in batches)
+    total = torch.zeros((), device=exp.device)
     for inputs, targets in batches:
         with exp.autocast():
             loss = exp.loss(exp.forward(inputs), targets)
         _, objective = reduce(loss, exp.reduction, len(targets), samples)
         objective.backward()
         total += objective.detach()
+    exp.world.add_up_gradients(exp.model.parameters())
     if exp.config.trainer.clip_norm is not None:
         nn.utils.clip_grad_norm_(exp.model.parameters(), exp.config.trainer.clip_norm)
-    return total.item()
+    return exp.world.totals([total.item()])[0]
 
 
 def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -> bool:
     """Measures the validation split and judges it; returns False, with nothing judged, when a stop cut it short."""
+    exp.world.align(exp.judged)
     metrics = evaluate(exp, exp.val, stop)
     if metrics is None:
         return False
@@ -169,7 +175,7 @@ def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -
 
 def evaluate(exp: Experiment, batches: Batches, stop: Stop | None = None) -> dict[str, float] | None:
     """The metrics of a split; None when a stop cut it short."""
-    metrics = Metrics(exp.spec.task, exp.device)
+    metrics = Metrics(exp.spec.task, exp.device, batches.world)
     for outputs, targets, loss in predict(exp, batches):
         if stop is not None and stop.requested:
             return None
@@ -252,7 +258,7 @@ def stop_if_not_finite(
     exp: Experiment, state: TrainState, checkpoints: Checkpoints, losses: list[Tensor], params: Sequence[Tensor]
 ) -> None:
     """Raises Diverged when a loss or the gradient is not finite. In fp16 the scaler skips such gradients itself."""
-    bad = [value for value in [loss.item() for loss in losses] if not math.isfinite(value)]
+    bad = [value for value in exp.world.totals([loss.item() for loss in losses]) if not math.isfinite(value)]
     if bad or not (exp.scaler.is_enabled() or are_finite(params)):
         what = f"the loss is {bad[0]}" if bad else "the gradient is not finite"
         raise Diverged(diverged(exp, state.step + 1, what, checkpoints))
@@ -290,12 +296,14 @@ def save_is_due(exp: Experiment, state: TrainState, clock: Clock, epoch_ended: b
     settings = exp.config.trainer.checkpoint
     by_steps = settings.every_steps is not None and state.step % settings.every_steps == 0
     by_epochs = epoch_ended and settings.every_epochs is not None and state.epoch % settings.every_epochs == 0
-    by_minutes = settings.every_minutes is not None and clock.since_save() >= 60 * settings.every_minutes
+    by_minutes = settings.every_minutes is not None and exp.world.any(clock.since_save() >= 60 * settings.every_minutes)
     return by_steps or by_epochs or by_minutes
 
 
 def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Checkpoints, clock: Clock) -> None:
     """Saves everything that is needed to go on as if nothing had happened; as the best one too, if it is.
+
+    The leader of the world does, together with what each of the others has for itself.
 
     Raises:
         Diverged: a weight is not finite; nothing is saved. CheckpointError: the disk refused.
@@ -304,15 +312,19 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
         raise Diverged(diverged(exp, state.step, "a weight is not finite", checkpoints))
     clock.update(state)
     best, state.improved = state.improved, False
-    contents = {
-        "format": FORMAT,
-        "config": exp.config.model_dump(),
-        "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
-        **exp.state_dict(),
-        **state.state_dict(),
-        "rng": rng_state(exp.device),
-        "files": tracker.positions(),
-    }
-    checkpoints.save(contents, best=best)
-    tracker.results.progress(state, exp)
+    rng = rng_state(exp.device)
+    others = exp.world.gather({**state.sums_dict(), "rng": rng})
+    if exp.world.leads:
+        contents = {
+            "format": FORMAT,
+            "config": exp.config.model_dump(),
+            "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
+            **exp.state_dict(),
+            **state.state_dict(),
+            "rng": rng,
+            "others": others,
+            "files": tracker.positions(),
+        }
+        checkpoints.save(contents, best=best)
+        tracker.results.progress(state, exp)
     clock.saved()

@@ -11,7 +11,7 @@ from runner.build import build
 from runner.checkpoint import Checkpoints
 from runner.config import compose_config
 from runner.results import Results
-from runner.run import starting_state
+from runner.start import starting_state
 from runner.state import Clock
 from runner.tracking import Tracker
 from runner.train import save

@@ -1,0 +1,171 @@
+"""Real processes that train one model together, started as torchrun starts them."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public all the same
+
+from conftest import TINY
+from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
+
+pytestmark = pytest.mark.slow
+Start = Callable[..., list[subprocess.Popen[str]]]
+LONG = [*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=100000", "logger=none"]
+RANDOM = ["model.dropout=0.3", "model.norm=batch", "dataset.augment.shift=1", "dataset.augment.flip=true"]
+
+
+@pytest.fixture
+def torchrun() -> Iterator[Start]:
+    """Starts the program as some processes of one run; as torchrun does, but on this machine's own address alone."""
+    stores: list[TCPStore] = []
+
+    def start_all(*arguments: str, cwd: Path, processes: int = 2) -> list[subprocess.Popen[str]]:
+        door = socket.socket()
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        port = door.getsockname()[1]
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach())
+        stores.append(store)
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        shared |= {"WORLD_SIZE": str(processes), "GLOO_SOCKET_IFNAME": "lo"}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        return [start(*arguments, cwd=cwd, **shared, **rank) for rank in ranks]
+
+    yield start_all
+    stores.clear()
+
+
+def only_run(workdir: Path) -> Path:
+    (folder,) = workdir.glob("outputs/*/*")
+    return folder
+
+
+def trains(folder: Path) -> bool:
+    return "INFO epoch " in (folder / "run.log").read_text()
+
+
+def test_two_processes_train_as_one_and_the_first_alone_tells(tmp_path: Path, torchrun: Start) -> None:
+    arguments = [*TINY, "trainer.batch_size=45", "trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.ema=0.9"]
+    (tmp_path / "alone").mkdir()
+    finish(start(*arguments, cwd=tmp_path / "alone"))
+    streamed = ["dataset.in_memory=false", "dataset.workers=1", "trainer.eval_batch_size=71"]  # 143: the last has one
+    first, second = torchrun(*arguments, *streamed, cwd=tmp_path)
+    assert "on cpu (1 threads), 2 processes" in finish(first)
+    assert finish(second) == ""
+    alone, together = only_run(tmp_path / "alone"), only_run(tmp_path)
+    for part in ("train", "val", "test"):
+        assert results(together)[part] == pytest.approx(results(alone)[part], rel=1e-4)
+    for name, weights in checkpoint(alone)["model"].items():
+        assert torch.allclose(checkpoint(together)["model"][name], weights, atol=1e-5)
+    assert len(metrics_table(together)) == len(metrics_table(alone)) == 3
+
+
+def test_a_method_with_a_closure_sees_the_loss_of_all(tmp_path: Path, torchrun: Start) -> None:
+    arguments = [*TINY, "optim=lbfgs", "trainer.max_steps=1", "trainer.batch_size=600"]
+    (tmp_path / "alone").mkdir()
+    finish(start(*arguments, cwd=tmp_path / "alone"))
+    for process in torchrun(*arguments, cwd=tmp_path):
+        finish(process)
+    alone, together = results(only_run(tmp_path / "alone")), results(only_run(tmp_path))
+    assert together["val"] == pytest.approx(alone["val"], rel=1e-3)
+
+
+def test_killed_at_any_instant_and_resumed_they_end_where_they_would_have(tmp_path: Path, torchrun: Start) -> None:
+    arguments = [*TINY, *RANDOM, "trainer.batch_size=64", "trainer.epochs=30", "trainer.checkpoint.every_steps=3"]
+    (tmp_path / "undisturbed").mkdir()
+    for process in torchrun(*arguments, cwd=tmp_path / "undisturbed"):
+        finish(process)
+    processes = torchrun(*arguments, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
+    for _ in range(2):
+        time.sleep(random.uniform(0, 0.5))
+        for process in processes:
+            process.kill()
+        for process in processes:
+            finish(process, -signal.SIGKILL)
+        processes = torchrun("resume", str(only_run(tmp_path)), cwd=tmp_path)
+        wait_until(lambda: "resumed " in (only_run(tmp_path) / "run.log").read_text())
+    for process in processes:
+        finish(process)
+    undisturbed, resumed = only_run(tmp_path / "undisturbed"), only_run(tmp_path)
+    assert results(resumed)["resumed"] == 2
+    assert equal(checkpoint(resumed), checkpoint(undisturbed))
+    assert metrics_table(resumed) == metrics_table(undisturbed)
+    assert scalars(resumed) == scalars(undisturbed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_stops_all_after_the_same_step(
+    tmp_path: Path, torchrun: Start, number: signal.Signals, rank: int
+) -> None:
+    processes = torchrun(*LONG, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))
+    processes[rank].send_signal(number)
+    codes = [143, 143]  # who was not asked ends as after a SIGTERM
+    codes[rank] = 130 if number == signal.SIGINT else 143
+    for process, code in zip(processes, codes, strict=True):
+        finish(process, code)
+    folder = only_run(tmp_path)
+    assert results(folder)["status"] == "interrupted"
+    assert checkpoint(folder)["step"] == results(folder)["step"] > 0
+
+
+def test_they_diverge_together(tmp_path: Path, torchrun: Start) -> None:
+    first, second = torchrun(*TINY, "optim.lr=1e38", "trainer.epochs=50", cwd=tmp_path)
+    assert "Try a lower optim.lr" in finish(first, 3)
+    assert finish(second, 3) == ""
+    assert results(only_run(tmp_path))["status"] == "diverged"
+
+
+def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path, torchrun: Start) -> None:
+    changed = ["trainer.batch_size=64", "trainer.checkpoint.every_steps=10", "trainer.epochs=3000"]
+    first, second = torchrun(*TINY, *RANDOM, *changed, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
+    second.kill()
+    finish(second, -signal.SIGKILL)
+    assert "torchrun: another process of this run has ended" in finish(first, 1)
+    folder = only_run(tmp_path)
+    assert results(folder)["status"] == "failed"
+    saved = checkpoint(folder)
+    seen = saved["sums"]["samples"] + saved["others"][0]["sums"]["samples"]
+    finish(start("resume", str(folder), f"trainer.max_steps={saved['step'] + 1}", cwd=tmp_path))
+    after = checkpoint(folder)
+    assert after["step"] == saved["step"] + 1
+    if after["epoch"] == saved["epoch"]:
+        assert after["sums"]["samples"] == seen + after["recent"]["samples"] + 64
+    for process in torchrun("resume", str(folder), f"trainer.max_steps={saved['step'] + 30}", cwd=tmp_path):
+        finish(process)
+    assert results(folder)["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["optim.lrr=1"], 2, "error: optim.lrr: no such key"),
+        (["-m", "seed=0,1"], 2, "error: torchrun: its processes train one run together"),
+        (["components", "loss", "huber"], 0, "huber"),
+        ([*TINY, "dry_run=true"], 0, "dry run: nothing was created"),
+    ],
+)
+def test_what_is_no_training_the_first_one_does_alone(
+    tmp_path: Path, torchrun: Start, arguments: list[str], code: int, told: str
+) -> None:
+    first, second = torchrun(*arguments, cwd=tmp_path)
+    assert told in finish(first, code)
+    assert finish(second, code) == ""
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_a_batch_without_a_sample_for_each_is_refused(tmp_path: Path, torchrun: Start) -> None:
+    first, second = torchrun(*TINY, "trainer.batch_size=1294", cwd=tmp_path)
+    assert "trainer.batch_size: found 1294, which leaves 1 samples for the last batch" in finish(first, 2)
+    finish(second, 2)

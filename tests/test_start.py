@@ -1,0 +1,67 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from runner.build import build
+from runner.experiment import Experiment
+from runner.settings import Config
+from runner.start import starting_state, take_up
+from runner.state import TrainState
+from runner.world import World
+
+
+@pytest.fixture
+def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Experiment, TrainState]]:
+    """A run in a world, which has seen one sample with this loss."""
+
+    def make(world: World, loss: float) -> tuple[Experiment, TrainState]:
+        exp = build(tiny(), world)
+        state = starting_state(exp)
+        state.step = 7
+        state.sums.update(torch.tensor(loss), torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
+        state.fold()
+        return exp, state
+
+    return make
+
+
+def saved_by(*processes: tuple[Experiment, TrainState]) -> dict[str, object]:
+    """What the leader saves for all."""
+    first, *others = [{**state.state_dict(), "rng": {"of": exp.world.rank}} for exp, state in processes]
+    return {**first, "others": others}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_two_processes_summed_is_there_once_however_many_go_on(
+    begun: Callable[..., tuple[Experiment, TrainState]], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    restored: list[object] = []
+    monkeypatch.setattr("runner.start.restore_rng_state", lambda rng, device: restored.append(rng["of"]))
+    saved = saved_by(begun(World(0, 2), 1.0), begun(World(1, 2), 10.0))
+    losses, random = [], []
+    for rank in range(size):
+        exp, state = begun(World(rank, size), 500.0)
+        take_up(exp, state, saved)
+        state.sums._settle()
+        losses.append(state.sums.sums[0].item())
+        random.append(torch.initial_seed())
+        assert state.step == 7
+    if size == 2:
+        assert losses == [1, 10]
+        assert restored == [0, 1]
+    else:
+        assert losses == [11, *[0] * (size - 1)]
+        assert restored == [0]
+    assert len(set(random)) == size
+
+
+def test_a_checkpoint_of_before_there_were_several_processes_is_taken_up(
+    begun: Callable[..., tuple[Experiment, TrainState]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.start.restore_rng_state", lambda rng, device: None)
+    saved = saved_by(begun(World(), 1.0))
+    del saved["others"]
+    exp, state = begun(World(), 500.0)
+    take_up(exp, state, saved)
+    assert state.sums.compute()["loss"] == 1
