@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from runner import cli
 from runner.config import compose_config
@@ -70,6 +71,25 @@ def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
         return folder
 
     return go
+
+
+@pytest.fixture
+def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """A world of two has another process that sends the same as this one; returns the sums that it was asked for."""
+    sent: list[torch.Tensor] = []
+
+    def all_reduce(message: torch.Tensor) -> None:
+        sent.append(message.clone())
+        message.mul_(2)
+
+    def gather_object(value: object, values: list[object]) -> None:
+        values[:] = [value, value]
+
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    monkeypatch.setattr(dist, "gather_object", gather_object)
+    for name in ("broadcast", "broadcast_object_list"):
+        monkeypatch.setattr(dist, name, lambda *arguments: None)
+    return sent
 
 
 @pytest.fixture

@@ -8,11 +8,22 @@ from runner.augment import Augment
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
 from runner.determinism import generator
+from runner.world import World
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(3, 8, 6), out_features=2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
 ALL = Augment(shift=2, crop=1, flip=True, erase=0.5)
 IMAGES = torch.arange(1.0, 61.0).view(1, 1, 10, 6).expand(400, 3, -1, -1)  # every pixel can be told
+
+
+def test_the_processes_of_a_world_change_their_shares_differently() -> None:
+    same = Samples(torch.ones(40, 3, 8, 6), torch.zeros(40, dtype=torch.long))
+    first, second = (
+        next(iter(Batches(InMemory(same, CPU), SPEC, 40, seed=1, augment=ALL, world=World(rank, 2)).epoch()))[0]
+        for rank in range(2)
+    )
+    assert first.shape == second.shape == (20, 3, 8, 6)
+    assert not torch.equal(first, second)
 
 
 def changed(augment: Augment, images: Tensor = IMAGES, seed: int = 0) -> Tensor:

@@ -11,6 +11,7 @@ from runner.dataset.base import Pool, Samples
 from runner.errors import ConfigError, DataError
 from runner.loss.one_hot import OneHot
 from runner.settings import Config
+from runner.world import ALONE, World
 
 
 def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config]) -> None:
@@ -19,6 +20,16 @@ def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config])
     first = next(iter(one.model.parameters()))
     assert torch.equal(first, next(iter(same.model.parameters())))
     assert not torch.equal(first, next(iter(other.model.parameters())))
+
+
+def test_the_processes_of_a_world_differ_in_their_random_numbers_alone(tiny: Callable[..., Config]) -> None:
+    weights, seeds = [], []
+    for world in (ALONE, World(0, 2), World(1, 2)):
+        weights.append(next(iter(build(tiny(), world).model.parameters())))
+        seeds.append(torch.initial_seed())
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+    assert seeds[0] == seeds[1] != seeds[2]
 
 
 def test_the_way_in_is_the_configs_choice(tiny: Callable[..., Config]) -> None:

@@ -3,6 +3,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from runner import checkpoint as checkpoint_module
 from runner import cli
 from runner.results import Results
 from runner.tracking import Tracker
+from runner.train import predict
+from runner.world import World
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
 EVERYTHING = [
@@ -80,7 +83,7 @@ def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
 def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
     workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_memory(config: Any) -> None:
+    def no_memory(*arguments: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr("runner.start.build", no_memory)
@@ -88,6 +91,21 @@ def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert results(folder)["status"] == "interrupted"
+
+
+@pytest.mark.usefixtures("twins")
+def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_itself(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict_and_be_stopped(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*arguments)
+
+    monkeypatch.setattr("runner.run.predict", predict_and_be_stopped)
+    monkeypatch.setattr("runner.run.joined", lambda: nullcontext(World(0, 2)))
+    folder = runner(code=143)
+    assert results(folder)["status"] == "interrupted"
+    assert results(folder)["epoch"] == 2
 
 
 def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,18 @@ from runner.results import Results, judge_fit
 from runner.settings import Config
 from runner.state import Best, Clock, TrainState
 from runner.stop import Stop
-from runner.tracking import Tracker
-from runner.train import are_finite, epoch_is_over, evaluate, predict, reduce, samples_in_step, train_epoch
+from runner.tracking import Silent, Tracker
+from runner.train import (
+    are_finite,
+    differentiate,
+    epoch_is_over,
+    evaluate,
+    predict,
+    reduce,
+    samples_in_step,
+    train_epoch,
+)
+from runner.world import World
 
 
 def state_of(exp: Experiment) -> TrainState:
@@ -271,6 +281,27 @@ def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callab
         torch.testing.assert_close(weights(small)[name], tensor, rtol=1e-3, atol=1e-4)
     assert results(small)["step"] == results(large)["step"] == 6
     assert results(small)["train"]["loss"] == pytest.approx(results(large)["train"]["loss"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("twins")
+def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, pair = build(tiny("optim=lbfgs")), build(tiny("optim=lbfgs"), World(0, 2))
+    batch = next(iter(alone.train.epoch(0)))
+    assert differentiate(pair, [batch], 512) == pytest.approx(differentiate(alone, [batch], 256), rel=1e-6)
+    for one, other in zip(alone.model.parameters(), pair.model.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+
+    asked = set()
+
+    def ask(exp: Experiment, batches: list[tuple[torch.Tensor, torch.Tensor]], samples: int) -> float:
+        asked.add((sum(len(targets) for _, targets in batches), samples))
+        return 0.0
+
+    monkeypatch.setattr("runner.train.differentiate", ask)
+    train_epoch(pair, state_of(pair), Silent(), Checkpoints(tmp_path, keep_last=1), Stop(), Clock())
+    assert asked == {(128, 256), (8, 15)}
 
 
 def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: Callable[..., Path]) -> None:

@@ -9,19 +9,6 @@ from runner.errors import RunnerError
 from runner.world import ALONE, World, joined
 
 
-@pytest.fixture
-def twins(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Messages go to another process that sends the same; returns those that were sent."""
-    sent: list[Tensor] = []
-
-    def all_reduce(message: Tensor) -> None:
-        sent.append(message.clone())
-        message.mul_(2)
-
-    monkeypatch.setattr(dist, "all_reduce", all_reduce)
-    return sent
-
-
 @given(samples=st.integers(0, 50), size=st.integers(1, 9))
 def test_the_shares_are_the_batch_and_differ_by_one_at_most(samples: int, size: int) -> None:
     shares = [World(rank, size).share(torch.arange(samples)) for rank in range(size)]
