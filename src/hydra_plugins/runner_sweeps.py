@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from runner.config import Composer
 from runner.errors import ConfigError
+from runner.log import console
 
 if TYPE_CHECKING:
     from runner.sweep.jobs import Sweep
@@ -28,6 +29,7 @@ class LocalLauncher(Launcher):
 
         server.start()  # it imports torch while the jobs are composed
         self.config, self.composer = config, Composer(hydra_context.config_loader, config)
+        self.searches = not config.hydra.sweeper._target_.endswith(RunnerSweeper.__name__)
         self.sweep: Sweep | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -36,7 +38,12 @@ class LocalLauncher(Launcher):
 
         self.sweep, jobs, machine = driver.plan(self.composer, job_overrides, self.sweep, here=True)
         point_to(self.config, self.sweep)
-        driver.run(self.sweep, jobs, machine)
+        try:
+            driver.run(self.sweep, jobs, machine)
+        except SystemExit:
+            if self.searches:
+                console.print("search   ends here: a resume finishes the trials that have begun, and proposes no more")
+            raise
         returns = []
         for job in jobs:
             done = JobReturn(overrides=job.overrides, task_name=job.folder, status=JobStatus.COMPLETED)

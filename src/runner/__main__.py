@@ -1,5 +1,6 @@
 """The door: `python -m runner`, and the console script `runner`."""
 
+import os
 import sys
 
 from runner.imports import uncollected
@@ -7,6 +8,22 @@ from runner.imports import uncollected
 
 def main() -> int:
     """Runs the command; returns its exit code."""
+    try:
+        keep_the_streams()
+        return run()
+    except KeyboardInterrupt:
+        return 130
+
+
+def keep_the_streams() -> None:
+    """Gives the program streams to nowhere for those that it was started without: else its next files would be them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def run() -> int:
+    """Imports what the command needs, and runs it."""
     if {"-m", "--multirun"} & {*sys.argv[1:]} and not {"--cfg", "-c", "--help", "--hydra-help"} & {*sys.argv[1:]}:
         from runner.sweep import server
 

@@ -89,6 +89,8 @@ def train(arguments: list[str]) -> int:
 def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     """One run: check, folder, training, results."""
     config = typed(cfg)
+    if config.sweep.zip or config.sweep.file is not None:
+        raise ConfigError(f"sweep.{'zip' if config.sweep.zip else 'file'}: lists the jobs of a sweep, which needs -m")
 
     with uncollected():  # torch starts here, after all that needs none of it
         from runner.check import check

@@ -102,7 +102,8 @@ class Composer:
         """For each key, an override for each value that is typed for it.
 
         Raises:
-            ConfigError: one cannot be read, or is a range without steps, which only a sweeper that searches can use.
+            ConfigError: one cannot be read, has no values, or is a range without steps, which only a sweeper that
+                searches can use.
         """
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
@@ -111,7 +112,11 @@ class Composer:
         for each in parsed:
             if each.is_sweep_override() and not each.is_discrete_sweep():
                 raise ConfigError(f"{each.input_line}: lists no values; to search in it: hydra/sweeper=optuna")
-        return {each.get_key_element(): value_by_value(each) for each in parsed}
+        choices = {each.get_key_element(): value_by_value(each) for each in parsed}
+        for each in parsed:
+            if not choices[each.get_key_element()]:
+                raise ConfigError(f"{each.input_line}: has no values")
+        return choices
 
     def _is_group(self, override: Override) -> bool:
         key = override.key_or_group

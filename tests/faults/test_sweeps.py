@@ -4,7 +4,9 @@ import csv
 import json
 import os
 import random
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -146,6 +148,21 @@ def test_a_signal_to_all_processes_at_once_lets_the_jobs_save(tmp_path: Path) ->
     signal_all(driver.pid, signal.SIGTERM)
     finish(driver, code=143)
     assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["interrupted"] * 2
+
+
+def test_a_job_that_does_not_save_is_not_waited_for_for_ever(tmp_path: Path, deadly: list[str]) -> None:
+    driver = start("-m", *deadly, "model.death=hang", "seed=0,1", cwd=tmp_path)
+    wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
+    time.sleep(1)
+    driver.send_signal(signal.SIGTERM)
+    finish(driver, code=143)
+    assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["interrupted"] * 2
+
+
+def test_a_sweep_that_was_started_without_output_runs(tmp_path: Path) -> None:
+    shell = shlex.join([sys.executable, "-m", "runner", "-m", *TINY, "seed=0,1"]) + " <&- >&- 2>&-"
+    subprocess.run(shell, shell=True, cwd=tmp_path, check=True)
+    assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["completed"] * 2
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path, deadly: list[str]) -> None:

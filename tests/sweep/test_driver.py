@@ -64,7 +64,35 @@ def test_the_command_of_the_best_job_repeats_it(sweep: Callable[..., Path], work
 def test_a_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.lr=0.1,0.01", "sweep.jobs=1")
     assert {job.config.device.threads for job in Sweep.open(folder).jobs} == {cores()}
-    assert f"device.threads={cores()}" in Sweep.open(folder).jobs[0].command
+    assert f"device.threads={cores()}" in json.loads((folder / "sweep.json").read_text())["jobs"][0]["command"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["seed=0,1", "sweep.jobs=1,2"], "sweep.jobs: is of the whole sweep, and found 1 and 2"),
+        (["output_dir=a,b"], "output_dir: is of the whole sweep, and found a and b"),
+        (["dry_run=true,false"], "dry_run: is of the whole sweep, and found True and False"),
+        (["seed=range(0)"], "seed=range(0): has no values"),
+        (["optim.lr=0.1,nan"], "optim.lr: found nan"),
+    ],
+)
+def test_what_no_sweep_can_be_over_is_refused(
+    workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    assert cli.main(["-m", *TINY, *arguments]) == 2
+    assert problem in capsys.readouterr().err
+    assert list(workdir.iterdir()) == []
+
+
+@pytest.mark.parametrize("override", ["sweep.zip=true", "sweep.file=jobs.yaml"])
+def test_a_list_of_jobs_without_a_sweep_is_refused(
+    workdir: Path, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    assert cli.main([*TINY, override]) == 2
+    key = override.partition("=")[0]
+    assert f"{key}: lists the jobs of a sweep, which needs -m" in capsys.readouterr().err
+    assert list(workdir.iterdir()) == []
 
 
 def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> None:

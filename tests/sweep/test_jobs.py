@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from runner.config import compose_config
 from runner.errors import ConfigError
@@ -68,6 +70,40 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, problem:
         read_job_file(tmp_path / "jobs.yaml")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\\b",
+        "*\\.bias",
+        "a\\\\",
+        "it's",
+        "a\\'b",
+        "'",
+        "",
+        " a ",
+        "1",
+        "true",
+        "null",
+        "1.5",
+        "[1]",
+        "{a: 1}",
+        "a,b",
+        "ü$x`",
+    ],
+)
+def test_a_text_in_a_file_of_jobs_is_that_text(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text(yaml.safe_dump([{"name": value}]))
+    ((override,),) = read_job_file(path)
+    assert OverridesParser.create().parse_override(override).value() == value
+
+
+def test_a_number_that_yaml_takes_for_a_text_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text("- {optim.lr: 1e-3}")
+    ((override,),) = read_job_file(tmp_path / "jobs.yaml")
+    assert OverridesParser.create().parse_override(override).value() == 0.001
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sweep.file: .*jobs.yaml cannot be read: No such file"):
         read_job_file(tmp_path / "jobs.yaml")
@@ -125,9 +161,10 @@ def test_a_run_by_itself_is_over_nothing(tmp_path: Path) -> None:
 
 def test_the_command_that_repeats_a_job_has_its_threads_and_no_sweep(tmp_path: Path) -> None:
     job = make(tmp_path).jobs[0]
-    assert job.command == "python -m runner optim.lr=0.1 'name='\"'\"'a b'\"'\"'' device.threads=1"
-    swept = Job("x", ["sweep.jobs=2", "device.threads=1"], ["--config-dir", "/mine"], {}, job.config)
-    assert swept.command == "python -m runner --config-dir /mine device.threads=1"
+    assert job.command(job.overrides) == "python -m runner optim.lr=0.1 'name='\"'\"'a b'\"'\"'' device.threads=1"
+    swept = Job("x", [], ["--config-dir", "/mine"], {}, job.config)
+    overrides = ["sweep.jobs=2", "device.threads=1", "seed=1", "dry_run=false", "seed=2"]
+    assert swept.command(overrides) == "python -m runner --config-dir /mine device.threads=1 seed=2"
 
 
 @pytest.mark.parametrize("folder", ["../../evil", "/tmp/evil", "", ".", "..", "a/b", 3, None])

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from PIL import Image
 
 from runner.config import compose_config
 from runner.errors import RunnerError
+from runner.files import write_atomically
+from runner.run_folder import fill_run_folder
 from runner.sweep import picture
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
@@ -79,7 +82,8 @@ def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]
     sweep.save()
     table = Table(sweep)
     for job in jobs if ended else []:
-        table._ended[job.folder] = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
+        results = {"status": "completed", "best": {"metric": "val/loss", "value": 0.5}}
+        write_atomically(fill_run_folder(sweep.path(job)) / "results.json", json.dumps(results))
     picture.draw(table, tmp_path / "sweep.png")
     with Image.open(tmp_path / "sweep.png") as image:
         assert image.width >= 400

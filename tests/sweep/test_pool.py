@@ -50,10 +50,12 @@ def test_a_job_s_death_is_its_own(
 def test_a_failed_job_is_tried_again(
     sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = sweep(*deadly, "model.death=once", "sweep.retries=1")
-    (job,) = [path for path in folder.iterdir() if path.is_dir()]
-    assert results(job)["status"] == "completed"
-    assert "again" in capsys.readouterr().out
+    folder = sweep(*deadly, "model.death=once,none", "sweep.retries=1", "sweep.jobs=1")
+    assert results(folder / "model.death=once")["status"] == "completed"
+    lines = [line for line in capsys.readouterr().out.splitlines() if "1/2 model.death=once" in line]
+    assert [line.split()[0] for line in lines] == ["started", "failed", "again", "done"]
+    with (folder / "sweep.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
 
 
 def test_a_job_is_not_tried_for_ever(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from runner.config import compose_config
+from runner.files import write_atomically
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
 
@@ -112,10 +113,30 @@ def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
     table = make(tmp_path, {"a": 1, "status": "failed"})
     job = table.sweep.jobs[0]
     assert table.status(job) == "failed"
-    (tmp_path / "job0" / "results.json").write_text('{"status": "running"}')
-    assert table.status(job) == "failed"  # what has ended is not read again and again
-    table.forget(job)
+    write_atomically(tmp_path / "job0" / "results.json", '{"status": "running"}')
     assert table.status(job) == "running"
+    (tmp_path / "job0" / "results.json").unlink()
+    assert table.status(job) == "waiting"
+
+
+def test_what_is_the_same_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make(tmp_path, {"a": 1, "status": "failed"})
+    assert table.status(table.sweep.jobs[0]) == "failed"
+    monkeypatch.setattr("runner.sweep.table.read_results", None)
+    assert table.status(table.sweep.jobs[0]) == "failed"
+
+
+def test_a_job_that_was_resumed_by_itself_is_repeated_as_it_was_last_run(tmp_path: Path) -> None:
+    table = make(tmp_path, {"optim.lr": 1, "best": 0.1})
+    assert "trainer.epochs=9" not in table.command(table.sweep.jobs[0])
+    results = json.loads((tmp_path / "job0" / "results.json").read_text())
+    results["overrides"] = ["optim.lr=1", "trainer.epochs=4", "trainer.epochs=9"]
+    write_atomically(tmp_path / "job0" / "results.json", json.dumps(results))
+    assert table.command(table.sweep.jobs[0]) == "python -m runner optim.lr=1 trainer.epochs=9"
+
+
+def test_where_no_repeat_is_done_there_are_no_means(tmp_path: Path) -> None:
+    assert not make(tmp_path, *({"seed": seed, "status": "waiting"} for seed in (1, 2))).has_repeats
 
 
 def test_a_group_with_failed_repeats_is_best_only_where_none_is_whole(tmp_path: Path) -> None:
@@ -147,6 +168,6 @@ def test_what_is_left_is_what_a_resume_runs(tmp_path: Path) -> None:
     table = make(tmp_path, *({"a": n, "status": status} for n, status in enumerate(statuses)))
     assert [table.is_left(job) for job in table.sweep.jobs] == [False, False, False, False, True, True, True]
     assert [table.is_left(job, retry_failed=True) for job in table.sweep.jobs] == [False, False, *[True] * 5]
-    (tmp_path / "job2" / "results.json").write_text('{"status": "failed", "error": {"type": "Killed", "message": ""}}')
-    table.forget(table.sweep.jobs[2])
+    killed = '{"status": "failed", "error": {"type": "Killed", "message": ""}}'
+    write_atomically(tmp_path / "job2" / "results.json", killed)
     assert table.is_left(table.sweep.jobs[2])

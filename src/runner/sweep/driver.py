@@ -18,10 +18,10 @@ from runner.run_folder import locked, make_folder, safe_name
 from runner.settings import Config, flatten
 from runner.stop import Stop
 from runner.sweep import server
-from runner.sweep.jobs import Job, Sweep, folder_name
+from runner.sweep.jobs import Job, Sweep, folder_name, own
 from runner.sweep.picture import Picture
 from runner.sweep.pool import Pool, cores
-from runner.sweep.screen import Screen, show_end, show_plan
+from runner.sweep.screen import Screen, count, show_end, show_plan
 from runner.sweep.table import Table
 
 current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
@@ -83,6 +83,7 @@ def plan(
                     known[key_of(text) if "no such key" in own[0] else text] = own
     refused, gpus = server.check(configs)
     problems |= refused
+    problems |= of_the_whole(configs)
     names = names[-len(texts) :]
     if problems:
         raise ConfigError(*told(problems, names))
@@ -106,6 +107,23 @@ def plan(
         sweep.jobs += jobs
     sweep.save()
     return sweep, jobs, machine
+
+
+def of_the_whole(configs: Mapping[int, Config]) -> dict[int, list[str]]:
+    """What is wrong with jobs that want another sweep than the first one does."""
+    problems: dict[int, list[str]] = {}
+    first: dict[str, Any] = {}
+    for number, config in configs.items():
+        values = flatten(config.model_dump(include={"sweep", "dry_run", "output_dir"}))
+        first = first or values
+        wrong = [
+            f"{key}: is of the whole sweep, and found {first[key]} and {value}"
+            for key, value in values.items()
+            if value != first[key]
+        ]
+        if wrong:
+            problems[number] = wrong
+    return problems
 
 
 def key_of(override: str) -> str:
@@ -146,8 +164,8 @@ def told(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[st
 
 def list_jobs(jobs: Sequence[Job]) -> None:
     for number, job in enumerate(jobs, start=1):
-        console.print(f"{number:>4}  {shlex.join(job.overrides)}")
-    console.print(f"dry run: {len(jobs)} jobs, all checked; nothing was created")
+        console.print(f"{number:>4}  {shlex.join(own(job.overrides))}")
+    console.print(f"dry run: {count(len(jobs))}, all checked; nothing was created")
 
 
 def make_sweep_folder(chosen: Path | None, configs: Sequence[Config]) -> Path:

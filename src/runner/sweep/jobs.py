@@ -42,14 +42,19 @@ class Job:
     swept: dict[str, Any]
     config: Config
 
-    @property
-    def command(self) -> str:
-        """The command that repeats this run by itself."""
-        words = [text for text in self.overrides if not text.lstrip("+").startswith("sweep.")]
+    def command(self, overrides: Sequence[str]) -> str:
+        """The command that repeats this run by itself, with these overrides."""
+        words = own(overrides)
         threads = self.config.device.threads
         if threads is not None and not any(text.startswith("device.threads=") for text in words):
             words.append(f"device.threads={threads}")  # other numbers of threads add up in another order
         return shlex.join(["python", "-m", "runner", *self.flags, *words])
+
+
+def own(overrides: Sequence[str]) -> list[str]:
+    """Those that are of a run, rather than of its sweep; of several for a key the last, which counts."""
+    last = {text.partition("=")[0]: text for text in overrides}
+    return [text for text in last.values() if not text.lstrip("+").startswith(("sweep.", "dry_run="))]
 
 
 @dataclass
@@ -74,12 +79,14 @@ class Sweep:
                     raise ValueError(f"{job.folder!r} is no name of a job's folder")
             if not jobs:
                 raise ValueError("it has no jobs")
+        except ConfigError as error:
+            raise ConfigError(*(f"{folder / FILE}: damaged: {problem}" for problem in error.problems)) from error
         except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{folder / FILE}: damaged: {error}") from error
+            raise ConfigError(f"{folder / FILE}: damaged: {type(error).__name__}: {error}") from error
         return cls(folder, jobs)
 
     def save(self) -> None:
-        plain = [{**vars(job), "config": job.config.model_dump(mode="json")} for job in self.jobs]
+        plain = [{**vars(job), "config": job.config.model_dump()} for job in self.jobs]
         write_atomically(self.folder / FILE, yaml.dump({"schema": 1, "jobs": plain}, Dumper=Dumper, sort_keys=False))
 
     @property
@@ -180,6 +187,7 @@ def _as_override(value: Any) -> str:
         return "{" + ",".join(f"{key}:{_as_override(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
-    if isinstance(value, str) and (value.lower() in ("true", "false", "null") or not NUMBER_OR_NAME.fullmatch(value)):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if isinstance(value, str) and not (NUMBER_OR_NAME.fullmatch(value) and isinstance(yaml.safe_load(value), str)):
+        # Within quotes a backslash stands for itself, unless a quote follows it.
+        return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
     return str(value)

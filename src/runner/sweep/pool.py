@@ -1,5 +1,6 @@
 """So many jobs at a time: starts them, watches them, tells how each ended. A job's death is its own."""
 
+import math
 import os
 import signal
 import time
@@ -22,6 +23,7 @@ from runner.sweep.screen import Screen
 
 TICK = 0.25  # seconds between looks at the clock
 GRACE = 5.0  # seconds that a job may take to save when its time is up
+PATIENCE = 60.0  # and when the sweep is asked to stop
 
 
 def cores() -> int:
@@ -88,6 +90,7 @@ class Pool:
         self.tries: dict[str, int] = {}
         self.news = False  # a job has ended that the table does not show yet
         self.ending = False  # no more are started, and those that run were asked to stop
+        self.asked = math.inf  # when they were
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Runs them all, as far as they come, unless a signal or `sweep.on_error` ends it."""
@@ -181,13 +184,13 @@ class Pool:
     def heed_signals(self) -> None:
         if self.stop.times > 0 and not self.ending:
             self.end()
-        if self.stop.times > 1:
+        if self.stop.times > 1 or time.monotonic() - self.asked > PATIENCE:
             for each in self.running:
                 self.kill(each)
 
     def end(self) -> None:
         """Starts no more jobs, and asks those that run to save and stop."""
-        self.ending = True
+        self.ending, self.asked = True, time.monotonic()
         self.screen.ending([each.job for each in self.running])
         for each in self.running:
             self.signal(each, signal.SIGINT)

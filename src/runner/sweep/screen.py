@@ -43,7 +43,6 @@ class Screen:
         console.print(f"{word:<9}{self.number[job.folder]:>3}/{self.total} {job.folder}{what}", style=style)
 
     def started(self, job: Job, again: int, of: int) -> None:
-        self.table.forget(job)
         self.running[job.folder] = (job, time.monotonic())
         if again or self.live is None:  # on a terminal the live table shows it
             self.say("again" if again else "started", job, f" (try {again + 1} of {of + 1})" if again else "")
@@ -59,7 +58,7 @@ class Screen:
             behind = f" early, at epoch {results['epoch']}" if status == "stopped early" else ""
             self.say(word, job, f"{behind} in {results['seconds']['total']:.1f} s: {numbers}")
         elif error:
-            self.say(status, job, f": {error['type']}: {error['message']}", style="red")
+            self.say(status, job, f": {error['type']}: {one_line(error['message'])}", style="red")
         else:
             self.say("stopped", job, f" at epoch {results.get('epoch', 0)}", style="yellow")
 
@@ -71,7 +70,9 @@ class Screen:
     def ending(self, running: Sequence[Job]) -> None:
         if running:
             names = ", ".join(job.folder for job in running)
-            console.print(f"stopping {names}: they save first; a second signal kills them", style="yellow")
+            console.print(
+                f"stopping {names}: they save first; a second signal kills them, and so does a minute", style="yellow"
+            )
 
     def refresh(self) -> None:
         if self.live is not None:
@@ -101,10 +102,19 @@ class Screen:
         ]
 
 
+def one_line(text: str) -> str:
+    """A text as a part of a line: neither its ends of lines nor codes that a terminal would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
     """What is about to run: so many of the sweep's jobs."""
     over = f" over {', '.join(sweep.swept)}" if sweep.swept else ""
-    console.print(f"folder   {sweep.folder}\nsweep    {jobs} jobs{over}, {where}")
+    console.print(f"folder   {sweep.folder}\nsweep    {count(jobs)}{over}, {where}")
+
+
+def count(jobs: int) -> str:
+    return f"{jobs} job{'' if jobs == 1 else 's'}"
 
 
 def show_end(table: Table, seconds: float) -> None:
@@ -120,11 +130,11 @@ def show_end(table: Table, seconds: float) -> None:
     console.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s")
     if best is not None:
         value = table.metrics(best).get(f"best {table.metric}")
-        console.print(f"best     {best.folder}: {table.metric} {show(value)}\nrepeat   {best.command}")
+        console.print(f"best     {best.folder}: {table.metric} {show(value)}\nrepeat   {table.command(best)}")
     console.print(f"table    {sweep.folder}/sweep.md (.csv, .json, .png)")
     console.print(f"look     tensorboard --logdir {sweep.folder}")
-    if counts.get("failed") or counts.get("diverged"):
+    if any(table.is_left(job, retry_failed=True) and not table.is_left(job) for job in sweep.jobs):
         console.print(f"again    python -m runner resume {sweep.folder} --retry-failed")
     if left := [job.folder for job in sweep.jobs if table.is_left(job)]:
-        console.print(f"left     {len(left)} jobs: {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
+        console.print(f"left     {count(len(left))}: {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
         console.print(f"go on    python -m runner resume {sweep.folder}")

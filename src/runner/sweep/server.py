@@ -36,7 +36,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
         RunnerError: the process died.
     """
     receive, send = context.Pipe(duplex=False)
-    values = {number: config.model_dump(mode="json") for number, config in configs.items()}
+    values = {number: config.model_dump() for number, config in configs.items()}
     try:
         process = _start(_check, values, send)
     except OSError as error:
@@ -59,7 +59,7 @@ def start_job(
     Args:
         gpu: the only one that the job may see; None leaves all.
     """
-    values = config.model_dump(mode="json")
+    values = config.model_dump()
     return _start(_work, values, folder, overrides, dict(swept), gpu)
 
 

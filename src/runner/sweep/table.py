@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.files import one_at_a_time, write_atomically
 from runner.results import DONE, ENDED, read_results
+from runner.results import FILE as RESULTS
 from runner.sweep.jobs import FILE, Job, Sweep
 from runner.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
 
@@ -21,7 +22,7 @@ class Table:
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self._ended: dict[str, dict[str, Any]] = {}  # results that will not change while this sweep runs
+        self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # results, by which file they are from
 
     @property
     def metric(self) -> str:
@@ -34,16 +35,15 @@ class Table:
 
     def results(self, job: Job) -> dict[str, Any]:
         """A job's results.json; nothing when it has not started."""
-        if job.folder in self._ended:
-            return self._ended[job.folder]
-        results = read_results(self.sweep.path(job))
-        if results.get("status") in ENDED:
-            self._ended[job.folder] = results
-        return results
-
-    def forget(self, job: Job) -> None:
-        """The job runs again."""
-        self._ended.pop(job.folder, None)
+        folder = self.sweep.path(job)
+        try:
+            stat = (folder / RESULTS).stat()
+        except OSError:
+            return {}
+        file = stat.st_ino, stat.st_mtime_ns  # it is never changed, but replaced
+        if job.folder not in self._read or self._read[job.folder][0] != file:
+            self._read[job.folder] = file, read_results(folder)
+        return self._read[job.folder][1]
 
     def status(self, job: Job) -> str:
         return str(self.results(job).get("status", "waiting"))
@@ -54,6 +54,10 @@ class Table:
         best = results.get("best") or {}
         found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
         return found | {f"test/{name}": value for name, value in results.get("test", {}).items() if value is not None}
+
+    def command(self, job: Job) -> str:
+        """The command that repeats a job's run; with what it was resumed with since, by itself."""
+        return job.command(self.results(job).get("overrides", job.overrides))
 
     def row(self, job: Job) -> dict[str, Any]:
         results = self.results(job)
@@ -79,7 +83,8 @@ class Table:
 
     @property
     def has_repeats(self) -> bool:
-        return any(len(group.names) > 1 for group in self.groups())
+        """Whether there are means to show."""
+        return any(len(group.names) > 1 and group.n > 0 for group in self.groups())
 
     def best(self) -> Job | None:
         """The best completed job; where there are repeats, of those that are best on average."""
@@ -123,7 +128,7 @@ class Table:
             "swept": self.sweep.swept,
             "jobs": [self._job_as_json(job) for job in self.sweep.jobs],
             "groups": [asdict(group) for group in self.groups()],
-            "best": best and {"job": best.folder, **self.metrics(best), "command": best.command},
+            "best": best and {"job": best.folder, **self.metrics(best), "command": self.command(best)},
         }
 
     def _job_as_json(self, job: Job) -> dict[str, Any]:
@@ -135,14 +140,14 @@ class Table:
             "overrides": job.overrides,
             "swept": job.swept,
             **{key: results.get(key) for key in kept},
-            "command": job.command,
+            "command": self.command(job),
         }
 
     def as_markdown(self, rows: Sequence[Mapping[str, Any]]) -> str:
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:
-            parts.append(f"Best by {self.metric}: **{best.folder}**, repeated by\n\n    {best.command}")
+            parts.append(f"Best by {self.metric}: **{best.folder}**, repeated by\n\n    {self.command(best)}")
         parts.append(markdown_table([without(row, "overrides") for row in rows]))
         if self.has_repeats:
             parts.append("Jobs that differ only in seed or fold, as mean ± standard deviation:")
