@@ -275,6 +275,7 @@ def test_of_several_processes_the_first_one_alone_speaks(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert cli.main(["components", "loss"]) == 0
     assert cli.main(["optim.lrr=1"]) == 2
     assert capsys.readouterr() == ("", "")

@@ -61,15 +61,20 @@ def test_a_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe(torch.device("mps")) == "mps"
 
 
-def test_processes_of_torchrun_have_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_of_torchrun_have_a_gpu_each_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gpus=2)
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert [str(resolve(name)) for name in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
-    with pytest.raises(ConfigError, match=r"device.name: found 'cuda:0'.*; it has: cuda:1, cpu"):
-        resolve("cuda:0")
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match=r"device.name: found 'cuda:2'.*; it has: cpu"):
-        resolve("auto")
+    with pytest.raises(ConfigError, match=r"found 'cuda:1'; under torchrun: auto, cuda \(one for each process\), cpu"):
+        resolve("cuda:1")
     pretend(monkeypatch, mps=True)
-    assert str(resolve("auto")) == "cpu"  # there is no way to add up gradients between Macs' GPUs
+    assert str(resolve("auto")) == "cpu"
+    for rank in range(2):  # all find the same, whether there is a GPU for them or not
+        pretend(monkeypatch, gpus=1)
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        for name in ("auto", "cuda"):
+            with pytest.raises(ConfigError, match=r"started 2 processes on this machine, which has 1 GPUs"):
+                resolve(name)
+        assert str(resolve("cpu")) == "cpu"

@@ -102,7 +102,7 @@ def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_it
         return predict(*arguments)
 
     monkeypatch.setattr("runner.run.predict", predict_and_be_stopped)
-    monkeypatch.setattr("runner.run.joined", lambda: nullcontext(World(0, 2)))
+    monkeypatch.setattr("runner.run.joined", lambda device: nullcontext(World(0, 2)))
     folder = runner(code=143)
     assert results(folder)["status"] == "interrupted"
     assert results(folder)["epoch"] == 2

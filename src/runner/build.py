@@ -65,7 +65,7 @@ def build(config: Config, world: World = ALONE) -> Experiment:
         test=batches(config, splits.test, spec, device),
         world=world,
     )
-    seed_everything(derive(config.seed, "training", *world.own))
+    seed_everything(derive(config.seed, "training", *world.salt))
     return experiment
 
 

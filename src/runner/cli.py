@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from runner.config import freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
 from runner.imports import uncollected
 from runner.problems import find_problems, in_words
+from runner.ranks import is_leader, local_rank
 
 if TYPE_CHECKING:  # as in config.py
     from runner.settings import Config
@@ -27,13 +29,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = COMMANDS.get(arguments[0]) if arguments else None
-    if follows() and command not in (None, resume):
+    if not is_leader() and command not in (None, resume):
         return 0
     try:
-        return command(arguments[1:]) if command else train(arguments)
+        with nullcontext() if is_leader() else silence():
+            return command(arguments[1:]) if command else train(arguments)
     except RunnerError as error:
-        if follows() and isinstance(error, ConfigError):
-            return error.exit_code  # all processes found it, and the first one tells
+        if isinstance(error, ConfigError) and local_rank() > 0:
+            return error.exit_code  # all processes found it, and the first one of each machine tells
         print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -43,11 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Of the processes that torchrun started the first one alone speaks; what goes wrong they all say."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
 def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
     check_arguments(arguments)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and {"-m", "--multirun"} & {*arguments}:
-        raise ConfigError("torchrun: its processes train one run together; a sweep starts its own: leave torchrun out")
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
 
@@ -100,19 +108,11 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     check(config)
     if config.dry_run:
         return show(config)
-    folder = None if follows() else make_run_folder(Path(config.output_dir).absolute(), config.name)
-    return run(config, folder, overrides)
-
-
-def follows() -> bool:
-    """Whether torchrun started this process to train along with the first one."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK", "0") != "0"
+    return run(config, lambda: make_run_folder(Path(config.output_dir).absolute(), config.name), overrides)
 
 
 def show(config: "Config") -> int:
     """What would run: the resolved config and the model; creates nothing."""
-    if follows():
-        return 0
     import torch
 
     from runner.build import build_dataset, build_model
@@ -151,10 +151,9 @@ def resume(arguments: list[str]) -> int:
     from runner.run import run
 
     if status_of(folder) in DONE and not options.overrides:
-        if not follows():
-            print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
+        print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    return run(config, folder, options.overrides, resume=True, swept=swept_in(folder))
+    return run(config, lambda: folder, options.overrides, resume=True, swept=swept_in(folder))
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:

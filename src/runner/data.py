@@ -165,19 +165,19 @@ class Batches:
             return
         for index, (inputs, targets) in enumerate(self._normalised(epoch, start), start):
             if self.augment is not None and self.seed is not None:
-                inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index, *self.world.own))
+                inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index, *self.world.salt))
             yield inputs, targets
 
     def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
-            ((raw, targets),) = self.source.batches(torch.arange(self.size), self.size, self.world)
-            inputs = self.normalise(raw)
-            version = inputs._version
-            for _ in range(start, len(self)):
-                if inputs._version != version:  # a model has changed it in place
-                    inputs = self.normalise(raw)
-                    version = inputs._version
-                yield inputs, targets
+            for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world):
+                inputs = self.normalise(raw)
+                version = inputs._version
+                for _ in range(start, len(self)):
+                    if inputs._version != version:  # a model has changed it in place
+                        inputs = self.normalise(raw)
+                        version = inputs._version
+                    yield inputs, targets
             return
         first, offset = divmod(start * self.size, len(self.source))
         order = torch.cat([self._order(epoch * self.repeat + number) for number in range(first, self.repeat)])

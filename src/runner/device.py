@@ -3,7 +3,7 @@
 import torch
 
 from runner.errors import ConfigError
-from runner.world import local_rank, world_size
+from runner.ranks import local_rank, local_size, world_size
 
 
 def available() -> list[str]:
@@ -17,16 +17,21 @@ def resolve(name: str) -> torch.device:
     """The device that `device.name` means here. Of the processes that torchrun started each has a GPU of its own.
 
     Raises:
-        ConfigError: this machine has no such device.
+        ConfigError: this machine has no such device, or not one for each process: all of them find the same.
     """
     here = available()
     if world_size() > 1:
-        here = [each for each in here if each in ("cpu", f"cuda:{local_rank()}")]
-        if name == "auto" and torch.cuda.is_available():
-            name = "cuda"  # rather than that some processes train on GPUs, and the others elsewhere
+        if name not in ("auto", "cuda", "cpu"):
+            raise ConfigError(f"device.name: found {name!r}; under torchrun: auto, cuda (one for each process), cpu")
+        here = [each for each in here if each != "mps"]  # whose gradients no backend of torch adds up
+        if name != "cpu" and 0 < len(here) - 1 < local_size():
+            raise ConfigError(
+                f"device.name: found {name!r}; torchrun started {local_size()} processes on this machine, which has "
+                f"{len(here) - 1} GPUs; allowed: torchrun --nproc_per_node={len(here) - 1}, device.name=cpu"
+            )
     if name == "auto":
-        name = here[0]
-    elif name == "cuda":
+        name = here[0].partition(":")[0]
+    if name == "cuda":
         name = f"cuda:{local_rank()}"
     if name not in here:
         raise ConfigError(f"device.name: found {name!r}, which this machine does not have; it has: {', '.join(here)}")

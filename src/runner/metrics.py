@@ -96,9 +96,9 @@ class Metrics:
         return {"loss": loss / samples, "mae": absolute / numbers, "r2": r2}
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums, and the batches that wait: added up at another time, they would give other last bits."""
-        waiting = self._joined() if self._losses else None
-        return {"sums": self.sums.clone(), "samples": self.samples, "numbers": self.numbers, "waiting": waiting}
+        """The sums, and the batches that wait: added at another time they would give other last bits. On the CPU."""
+        waiting = tuple(tensor.cpu() for tensor in self._joined()) if self._losses else None
+        return {"sums": self.sums.clone().cpu(), "samples": self.samples, "numbers": self.numbers, "waiting": waiting}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.reset()

@@ -3,7 +3,8 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from runner.checkpoint import Checkpoints, load_checkpoint
 from runner.config import freeze, read_overrides
-from runner.device import describe
+from runner.device import describe, resolve
 from runner.environment import describe_environment
 from runner.errors import ConfigError, Diverged, RunnerError
 from runner.experiment import Experiment
@@ -36,17 +37,17 @@ log = logging.getLogger("runner")
 
 def run(
     config: Config,
-    folder: Path | None,
+    folder: Callable[[], Path],
     overrides: list[str],
     resume: bool = False,
     swept: Mapping[str, Any] | None = None,
 ) -> int:
-    """Trains in `folder`, tests the best checkpoint, and leaves the whole story there; returns the exit code.
+    """Trains in a folder, tests the best checkpoint, and leaves the whole story there; returns the exit code.
 
     Under torchrun the first process does, and the others train along.
 
     Args:
-        folder: of the run; the others are told by the first one.
+        folder: gives the run's folder, to the first process alone: it may make it.
         overrides: as typed; for a resumed run, those that are new.
         swept: in a sweep, the keys that it is over, with this run's values: what HPARAMS shows of it.
 
@@ -54,15 +55,14 @@ def run(
         ConfigError: another process works in the folder, or its checkpoint is of another run.
         CheckpointError: it has checkpoints, and none is good. In all these cases nothing was touched.
     """
-    with joined() as world:
-        folder = world.tell(folder)
-        assert folder is not None
-        checkpoints = Checkpoints(folder / "checkpoints", config.trainer.checkpoint.keep_last)
+    with joined(resolve(config.device.name)) as world:
+        place = world.tell(folder() if world.leads else Path())
+        checkpoints = Checkpoints(place / "checkpoints", config.trainer.checkpoint.keep_last)
         # Who resumes a run of a sweep with new values, such as more epochs, gets them, whatever its siblings do.
-        rungs = None if resume and overrides else Rungs.of(config, folder)
+        rungs = None if resume and overrides else Rungs.of(config, place)
         if not world.leads:
             return follow(config, world, checkpoints, rungs, resume)
-        return lead(config, world, folder, checkpoints, rungs, overrides, resume, swept or {})
+        return lead(config, world, place, checkpoints, rungs, overrides, resume, swept or {})
 
 
 def follow(config: Config, world: World, checkpoints: Checkpoints, rungs: Rungs | None, resume: bool) -> int:
@@ -74,10 +74,14 @@ def follow(config: Config, world: World, checkpoints: Checkpoints, rungs: Rungs 
             exp, state = assemble(config, world, rungs, saved)
             stop.can_wait = True
             fit(exp, state, Silent(), checkpoints, stop)
-        except RunnerError as error:
-            if not isinstance(error, ConfigError | Diverged):  # which all find, and the leader tells
-                print(f"error: process {world.rank}: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            return stop.exit_code
+        except (ConfigError, Diverged) as error:  # which all find, and the leader tells
             return error.exit_code
+        except Exception as error:
+            reason = str(error) if isinstance(error, RunnerError) else traceback.format_exc()
+            print(f"error: process {world.rank}: {reason}", file=sys.stderr)
+            return 1
         return stop.exit_code if stop.requested else 0
 
 
@@ -145,7 +149,7 @@ def train_and_test(
         stop.can_wait = True
         fit(exp, state, tracker, checkpoints, stop)
         if not stop.requested:
-            stop.world = None  # the others are done
+            stop.alone()
             test_best(exp, state, checkpoints, tracker, results, folder, stop)
     finally:
         tracker.close()

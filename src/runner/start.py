@@ -97,7 +97,7 @@ def take_up(exp: Experiment, state: TrainState, saved: dict[str, Any]) -> None:
         for other in others:
             state.add_sums(other)
     else:
-        seed_everything(derive(exp.config.seed, "training", *world.own, state.step))
+        seed_everything(derive(exp.config.seed, "training", *world.salt, state.step))
         state.reset_sums()
 
 

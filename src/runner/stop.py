@@ -25,8 +25,8 @@ class Stop:
     def __init__(self, *also: signal.Signals, world: "World | None" = None) -> None:
         self.signals = (*SIGNALS, *also)
         self.world = world if world is not None and world.size > 1 else None
-        self._heard: signal.Signals | None = None
-        self._agreed: signal.Signals | None = None
+        self._heard: signal.Signals | None = None  # by this process
+        self._agreed: signal.Signals | None = None  # with the others of the world
         self.times = 0  # how often it was requested
         self._last = -TOLD_TWICE
         self.can_wait = False  # the loop looks at `requested` after each step
@@ -41,6 +41,10 @@ class Stop:
         """Called by all processes after the same step: all stop when one of them was signalled."""
         if self.world is not None and self.world.any(self._heard is not None):
             self._agreed = self._heard or signal.SIGTERM
+
+    def alone(self) -> None:
+        """From now on nobody has to agree: the other processes are done."""
+        self.world = None
 
     @property
     def cut_short(self) -> bool:
@@ -69,8 +73,8 @@ class Stop:
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         first, now = self._heard is None, time.monotonic()
-        self.times += now - self._last > TOLD_TWICE
-        self._last = now
+        if now - self._last > TOLD_TWICE:
+            self.times, self._last = self.times + 1, now
         self._heard = self._heard or signal.Signals(number)
         if first and not self.can_wait:
             raise KeyboardInterrupt(self._heard.name)

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def fit(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Check
             break
         end_epoch(exp, state, tracker, clock)
         if exp.rungs is not None and not finished(exp, state):
-            state.behind = exp.world.any(exp.rungs.is_behind(state.epoch))
+            state.behind = exp.world.any(exp.world.leads and exp.rungs.is_behind(state.epoch))
         if state.improved or last or finished(exp, state) or save_is_due(exp, state, clock, epoch_ended=True):
             save(exp, state, tracker, checkpoints, clock)
 
@@ -94,8 +95,7 @@ def train_epoch(
             continue
 
         # Step, with the gradient of all processes.
-        if batches is None:
-            exp.world.add_up_gradients(params)
+        exp.world.add_up_gradients(params)
         exp.scaler.unscale_(exp.optimizer)
         log_is_due = (state.step + 1) % settings.log_every == 0
         if log_is_due or reading_is_free:
@@ -176,10 +176,14 @@ def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -
 def evaluate(exp: Experiment, batches: Batches, stop: Stop | None = None) -> dict[str, float] | None:
     """The metrics of a split; None when a stop cut it short."""
     metrics = Metrics(exp.spec.task, exp.device, batches.world)
-    for outputs, targets, loss in predict(exp, batches):
-        if stop is not None and stop.requested:
-            return None
-        metrics.update(loss, outputs, targets)
+    for found, _ in zip_longest(predict(exp, batches), range(len(batches))):  # without a share of the last one: None
+        if stop is not None:
+            stop.agree()
+            if stop.requested:
+                return None
+        if found is not None:
+            outputs, targets, loss = found
+            metrics.update(loss, outputs, targets)
     return metrics.compute()
 
 

@@ -4,7 +4,6 @@ All build the same parts from the same seed, make the same decisions, and have t
 gradients of their shares are added up before it. The first of them, the leader, alone has a folder, logs and saves.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from runner.errors import RunnerError
+from runner.ranks import world_size
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; by default this one alone, for which nothing here costs anything.
+    """The processes of a run; by default this one alone, for which nothing here does anything.
 
     What all are asked for (gradients, `totals`, `any`, `gather`, `tell`, `align`) all must call, in the same order.
 
@@ -29,7 +29,7 @@ class World:
         rank: of this process, from 0 on. size: how many there are.
 
     Raises:
-        RunnerError: another process has ended, or cannot be reached.
+        RunnerError: a message did not get through, as when another process has ended.
     """
 
     rank: int = 0
@@ -40,7 +40,7 @@ class World:
         return self.rank == 0
 
     @property
-    def own(self) -> tuple[int, ...]:
+    def salt(self) -> tuple[int, ...]:
         """What tells this process's random numbers from those of the leader, whose are those of a run by itself."""
         return () if self.leads else (self.rank,)
 
@@ -49,12 +49,17 @@ class World:
         return samples if self.size == 1 else samples.tensor_split(self.size)[self.rank]
 
     def add_up_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Makes each parameter's gradient the sum of all processes' ones, on their device, in one message."""
+        """Makes each parameter's gradient the sum of all processes' ones, on their device, in one message.
+
+        A parameter without a gradient counts as one with zeros: another process may have one for it.
+        """
         if self.size == 1:
             return
-        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not grads:
-            return
+        grads = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            grads.append(parameter.grad)
         parts = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
         message = torch.cat([part.flatten() for part in parts])
         with together():
@@ -94,7 +99,10 @@ class World:
         return values[0]
 
     def align(self, module: nn.Module) -> None:
-        """Gives a module's buffers, such as the statistics of batch normalisation, the leader's values."""
+        """Gives a module's buffers the leader's values: the statistics of batch normalisation, to validate with.
+
+        While they train, each process has its own.
+        """
         if self.size > 1:
             with together():
                 for buffer in module.buffers():
@@ -105,15 +113,19 @@ ALONE = World()
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Meets the other processes that torchrun started; without it this one is alone."""
+def joined(device: torch.device) -> Iterator[World]:
+    """Meets the other processes that torchrun started; without it this one is alone.
+
+    Args:
+        device: where this one computes, and has gradients.
+    """
     if world_size() == 1:
         yield ALONE
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     with together():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:
@@ -127,14 +139,4 @@ def together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise RunnerError(f"torchrun: another process of this run has ended, or cannot be reached: {reason}") from error
-
-
-def world_size() -> int:
-    """How many processes torchrun started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def local_rank() -> int:
-    """The place of this process among those on its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+        raise RunnerError(f"torchrun: no message gets through to the other processes of this run: {reason}") from error

@@ -20,6 +20,21 @@ pytestmark = pytest.mark.slow
 Start = Callable[..., list[subprocess.Popen[str]]]
 LONG = [*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=100000", "logger=none"]
 RANDOM = ["model.dropout=0.3", "model.norm=batch", "dataset.augment.shift=1", "dataset.augment.flip=true"]
+FAULTY = """
+import os
+from torch import nn
+from runner.registry import MODELS
+
+@MODELS.register("faulty")
+class Faulty(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        if self.training and x.device.type != "meta" and len(x) > 2 and os.environ["RANK"] == "1":
+            raise ValueError("on purpose")
+        return super().forward(x)
+"""
 
 
 @pytest.fixture
@@ -132,7 +147,7 @@ def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
     second.kill()
     finish(second, -signal.SIGKILL)
-    assert "torchrun: another process of this run has ended" in finish(first, 1)
+    assert "torchrun: no message gets through to the other processes" in finish(first, 1)
     folder = only_run(tmp_path)
     assert results(folder)["status"] == "failed"
     saved = checkpoint(folder)
@@ -152,6 +167,9 @@ def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path
     [
         (["optim.lrr=1"], 2, "error: optim.lrr: no such key"),
         (["-m", "seed=0,1"], 2, "error: torchrun: its processes train one run together"),
+        (["hydra.mode=MULTIRUN", "seed=0,1"], 2, "error: torchrun: its processes train one run together"),
+        (["--help"], 0, "python -m runner"),
+        (["device.name=cuda:0"], 2, "error: device.name: found 'cuda:0'; under torchrun"),
         (["components", "loss", "huber"], 0, "huber"),
         ([*TINY, "dry_run=true"], 0, "dry run: nothing was created"),
     ],
@@ -169,3 +187,43 @@ def test_a_batch_without_a_sample_for_each_is_refused(tmp_path: Path, torchrun: 
     first, second = torchrun(*TINY, "trainer.batch_size=1294", cwd=tmp_path)
     assert "trainer.batch_size: found 1294, which leaves 1 samples for the last batch" in finish(first, 2)
     finish(second, 2)
+
+
+def test_the_processes_of_torchrun_do_not_resume_a_sweep(tmp_path: Path, torchrun: Start) -> None:
+    finish(start("-m", *TINY, "seed=0,1", cwd=tmp_path))
+    first, second = torchrun("resume", str(only_run(tmp_path)), cwd=tmp_path)
+    assert "error: torchrun: its processes train one run together" in finish(first, 2)
+    assert finish(second, 2) == ""
+
+
+def test_a_validation_split_with_fewer_samples_than_processes_is_measured(tmp_path: Path, torchrun: Start) -> None:
+    small = ["dataset=line", "dataset.val_share=0.02", "dataset.test_share=0.2"]
+    arguments = ["experiment=line", *small, "trainer.epochs=2"]
+    (tmp_path / "alone").mkdir()
+    finish(start(*arguments, cwd=tmp_path / "alone"))
+    for process in torchrun(*arguments, cwd=tmp_path, processes=3):
+        finish(process)
+    alone, together = only_run(tmp_path / "alone"), only_run(tmp_path)
+    assert results(together)["val"]["loss"] == pytest.approx(results(alone)["val"]["loss"], rel=1e-4)
+
+
+def test_a_fault_of_one_process_is_told_with_its_traceback(tmp_path: Path, torchrun: Start) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "faulty.yaml").write_text("name: faulty\n")
+    own = ["plugins=[faulty]", "--config-dir", "conf", "model=faulty", "dataset.size=8"]
+    first, second = torchrun(*own, cwd=tmp_path)
+    told = finish(second, 1)
+    assert told.startswith("error: process 1: Traceback")
+    assert "ValueError: on purpose" in told
+    assert "torchrun: no message gets through" in finish(first, 1)
+
+
+def test_a_signal_is_heard_within_validation(tmp_path: Path, torchrun: Start) -> None:
+    often = ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1", "trainer.checkpoint.every_epochs=1000"]
+    processes = torchrun(*LONG, *often, cwd=tmp_path)
+    wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        finish(process, 143)
+    assert checkpoint(only_run(tmp_path))["validating"]

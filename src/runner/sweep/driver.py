@@ -13,6 +13,7 @@ from typing import Any
 from runner.config import Composer
 from runner.errors import ConfigError
 from runner.log import console
+from runner.ranks import world_size
 from runner.results import DONE, read_results, status_of
 from runner.run_folder import locked, make_folder, safe_name
 from runner.settings import Config, flatten
@@ -63,6 +64,7 @@ def plan(
         ConfigError: with a line for each thing to mend, and the jobs in which it is; nothing was created.
         SystemExit: it is a dry run, and the jobs are listed.
     """
+    refuse_torchrun()
     names = [job.folder for job in sweep.jobs] if sweep else []
     texts: list[list[str]] = []
     configs: dict[int, Config] = {}
@@ -107,6 +109,11 @@ def plan(
         sweep.jobs += jobs
     sweep.save()
     return sweep, jobs, machine
+
+
+def refuse_torchrun() -> None:
+    if world_size() > 1:
+        raise ConfigError("torchrun: its processes train one run together; a sweep starts its own: leave torchrun out")
 
 
 def of_the_whole(configs: Mapping[int, Config]) -> dict[int, list[str]]:
@@ -278,6 +285,7 @@ def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
     Raises:
         ConfigError: sweep.yaml is damaged, the folder is in use, or a job cannot run any more. Nothing was touched.
     """
+    refuse_torchrun()
     server.start()
     sweep = Sweep.open(folder)
     current[:] = [(sweep, time.monotonic())]

@@ -64,7 +64,7 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
     resume = (folder / "config.yaml").exists()
     typed = [] if (folder / "overrides.yaml").exists() else overrides
     try:
-        sys.exit(run(config, folder, typed, resume=resume, swept=swept))
+        sys.exit(run(config, lambda: folder, typed, resume=resume, swept=swept))
     except RunnerError as error:  # the run could not even begin
         print(f"error: {error}", file=sys.stderr)
         with locked(folder):
