@@ -41,6 +41,7 @@ class Faulty(nn.Sequential):
 def torchrun() -> Iterator[Start]:
     """Starts the program as some processes of one run; as torchrun does, but on this machine's own address alone."""
     stores: list[TCPStore] = []
+    started: list[subprocess.Popen[str]] = []
 
     def start_all(*arguments: str, cwd: Path, processes: int = 2) -> list[subprocess.Popen[str]]:
         door = socket.socket()
@@ -52,10 +53,14 @@ def torchrun() -> Iterator[Start]:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
         shared |= {"WORLD_SIZE": str(processes), "GLOO_SOCKET_IFNAME": "lo"}
         ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        return [start(*arguments, cwd=cwd, **shared, **rank) for rank in ranks]
+        together = [start(*arguments, cwd=cwd, **shared, **rank) for rank in ranks]
+        started.extend(together)
+        return together
 
     yield start_all
-    stores.clear()
+    for process in started:  # where a test failed, they wait for each other
+        process.kill()
+        process.communicate()
 
 
 def only_run(workdir: Path) -> Path:
