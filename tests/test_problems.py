@@ -78,6 +78,6 @@ def test_keys_of_hydra_are_told_as_any_other() -> None:
 
 @pytest.mark.usefixtures("workdir")
 def test_a_value_that_hydra_refuses_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["-m", "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=soon", "seed=0,1"]) == 2
-    told = "hydra.launcher.timeout_min=soon: Value 'soon' of type 'str' could not be converted to Integer"
+    assert cli.main(["hydra.job.num=soon"]) == 2
+    told = "hydra.job.num=soon: Value 'soon' of type 'str' could not be converted to Integer"
     assert capsys.readouterr().err == f"error: {told}\n"
