@@ -102,11 +102,11 @@ def _why_not(text: str, cfg: DictConfig, options: list[str]) -> str | None:
     for part in key.split("."):
         if not OmegaConf.is_dict(node):
             return f"{key}: no such key"
-        if part not in node:
+        if part not in node and not OmegaConf.is_missing(node, part):
             elsewhere = [name for name in _dotted(cfg) if name.endswith(f".{key}")]  # a group left out: lr=0.1
             hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(part, map(str, node))
             return f"{key}: no such key; {hint}"
-        node = node[part]
+        node = node._get_node(part)
     return None
 
 
