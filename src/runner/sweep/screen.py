@@ -71,7 +71,7 @@ class Screen:
         if running:
             names = ", ".join(job.folder for job in running)
             console.print(
-                f"stopping {names}: they save first; a second signal kills them, and so does a minute", style="yellow"
+                f"stopping {names}: they save first; a second signal kills them, or a minute", style="yellow"
             )
 
     def refresh(self) -> None:
