@@ -108,6 +108,21 @@ def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_it
     assert results(folder)["epoch"] == 2
 
 
+def test_a_resumed_run_tells_that_its_data_has_changed(
+    runner: Callable[..., Path], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{number},{number % 7},{number % 2}" for number in range(60)]
+    (workdir / "table.csv").write_text("\n".join(["a,b,kind", *rows]))
+    table = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", "dataset.task=classification"]
+    cli.main(["model=mlp", *table, "trainer.epochs=2"])
+    (folder,) = workdir.glob("outputs/*/*")
+    assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
+    assert "the training data has changed" not in capsys.readouterr().out
+    (workdir / "table.csv").write_text("\n".join(["a,b,kind", *rows[::-1]]))
+    assert cli.main(["resume", str(folder), "trainer.epochs=4"]) == 0
+    assert "warning: the training data has changed since the checkpoint" in capsys.readouterr().out
+
+
 def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     update = Results.update

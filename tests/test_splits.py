@@ -10,7 +10,7 @@ from helpers import numbered
 from runner.data import Batches, InMemory
 from runner.dataset import Pool, Samples, Spec
 from runner.errors import DataError
-from runner.splits import Chosen, Splits, measure, split
+from runner.splits import LOOKED_AT, Chosen, Splits, fingerprint, measure, split
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(2,), out_features=3, mean=(0.5,), std=(2.0,))
@@ -128,3 +128,26 @@ def test_columns_are_measured_and_those_that_never_change_keep_their_scale() -> 
     batches = Batches(InMemory(Samples(torch.tensor([[1.0, 5.0], [3.0, 6.0]]), torch.zeros(2, 1)), CPU), found, 2)
     ((inputs, _),) = batches.epoch()
     assert inputs.tolist() == [[-1.0, 0.0], [1.0, 1.0]]
+
+
+def test_a_fingerprint_tells_other_samples_and_reads_few_of_them() -> None:
+    read = []
+
+    class Counted:
+        def __init__(self, inputs: Tensor) -> None:
+            self.inputs = inputs
+
+        def __len__(self) -> int:
+            return len(self.inputs)
+
+        def __getitem__(self, index: int) -> Tensor:
+            read.append(index)
+            return self.inputs[index]
+
+    inputs, targets = torch.rand(1000, 2), torch.arange(1000) % 3
+    first = fingerprint(Samples(inputs, targets))
+    assert fingerprint(Samples(Counted(inputs), targets.clone())) == first
+    assert len(read) == LOOKED_AT
+    assert fingerprint(Samples(inputs + 1, targets)) != first
+    assert fingerprint(Samples(inputs, targets.flip(0))) != first
+    assert fingerprint(Samples(inputs[:999], targets[:999])) != first

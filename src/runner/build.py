@@ -22,7 +22,7 @@ from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
-from runner.splits import Splits, measure, split
+from runner.splits import Splits, fingerprint, measure, split
 from runner.world import ALONE, World
 
 
@@ -63,6 +63,7 @@ def build(config: Config, world: World = ALONE) -> Experiment:
         train=train,
         val=batches(config, splits.val, spec, device, world),
         test=batches(config, splits.test, spec, device),
+        data=fingerprint(splits.train),
         world=world,
     )
     seed_everything(derive(config.seed, "training", *world.salt))

@@ -26,7 +26,8 @@ class Experiment:
     """All parts of a run, on its device.
 
     `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its
-    weights; `rungs` compares it with the other jobs of its sweep; `world` is of the processes that train it together.
+    weights; `data` is the fingerprint of the training split; `world` is of the processes that train together; `rungs`
+    compares the run with the other jobs of its sweep.
     """
 
     config: Config
@@ -42,6 +43,7 @@ class Experiment:
     train: Batches
     val: Batches
     test: Batches
+    data: str
     world: World = ALONE
     rungs: Rungs | None = None
 

@@ -1,5 +1,6 @@
 """Where a run begins: its parts and its state, new ones or those of a checkpoint."""
 
+import logging
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from runner.memory import keep_freed_memory
 from runner.settings import Config, flatten
 from runner.state import Best, TrainState
 from runner.world import World
+
+log = logging.getLogger("runner")
 
 # What a resumed run may change: how long, how closely watched and where it trains, not what.
 RESUMABLE = (
@@ -79,6 +82,8 @@ def assemble(
     state = starting_state(exp)
     if saved:
         exp.load_state_dict(saved)
+        if saved.get("data", exp.data) != exp.data:
+            log.warning("the training data has changed since the checkpoint: the run goes on with it as it is now")
         take_up(exp, state, saved)
     return exp, state
 

@@ -323,6 +323,7 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
             "format": FORMAT,
             "config": exp.config.model_dump(),
             "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
+            "data": exp.data,
             **exp.state_dict(),
             **state.state_dict(),
             "rng": rng,

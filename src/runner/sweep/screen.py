@@ -70,9 +70,7 @@ class Screen:
     def ending(self, running: Sequence[Job]) -> None:
         if running:
             names = ", ".join(job.folder for job in running)
-            console.print(
-                f"stopping {names}: they save first; a second signal kills them, or a minute", style="yellow"
-            )
+            console.print(f"stopping {names}: they save first; a second signal kills them, or a minute", style="yellow")
 
     def refresh(self) -> None:
         if self.live is not None:
