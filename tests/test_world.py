@@ -29,7 +29,9 @@ def test_gradients_are_added_up_in_place_and_in_one_message(twins: list[Tensor])
         parameter.grad = tensor.clone()
     grads = [parameter.grad for parameter in parameters]
     without = nn.Parameter(torch.ones(1))
-    World(0, 2).add_up_gradients([*parameters, without])
+    frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+    World(0, 2).add_up_gradients([*parameters, without, frozen])
+    assert frozen.grad is None
     assert without.grad == 0  # another process might have one for it
     assert len(twins) == 1
     for parameter, grad, tensor in zip(parameters, grads, tensors, strict=True):

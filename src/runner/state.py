@@ -13,6 +13,7 @@ from runner.settings import Mode
 from runner.world import ALONE, World
 
 T = TypeVar("T")
+OWN = ("recent", "window", "sums")  # of a TrainState: what each process of a world has for itself, and adds up
 
 
 @dataclass
@@ -92,24 +93,20 @@ class TrainState:
         """As plain types and tensors."""
         state = dict(vars(self))
         state |= {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
-        return state | self.sums_dict()
-
-    def sums_dict(self) -> dict[str, Any]:
-        """The part that each process of a world has for itself: the sums over its samples."""
-        return {key: value.state_dict() for key, value in vars(self).items() if isinstance(value, Metrics)}
+        state |= {key: value.state_dict() for key, value in state.items() if isinstance(value, Metrics)}
+        return state
 
     def reset_sums(self) -> None:
-        for value in vars(self).values():
-            if isinstance(value, Metrics):
-                value.reset()
+        for key in OWN:
+            getattr(self, key).reset()
 
     def add_sums(self, state: dict[str, Any]) -> None:
         """Adds those of another process."""
-        for key, own in vars(self).items():
-            if isinstance(own, Metrics):
-                other = Metrics(own.task, own.sums.device)
-                other.load_state_dict(state[key])
-                own.add(other)
+        for key in OWN:
+            own: Metrics = getattr(self, key)
+            other = Metrics(own.task, own.sums.device)
+            other.load_state_dict(state[key])
+            own.add(other)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for key, own in vars(self).items():

@@ -25,7 +25,7 @@ from runner.errors import Diverged
 from runner.experiment import Experiment
 from runner.metrics import Metrics
 from runner.optim.closure import needs_closure
-from runner.state import Clock, TrainState
+from runner.state import OWN, Clock, TrainState
 from runner.stop import Stop
 from runner.tracking import Tracker
 
@@ -316,8 +316,8 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
         raise Diverged(diverged(exp, state.step, "a weight is not finite", checkpoints))
     clock.update(state)
     best, state.improved = state.improved, False
-    rng = rng_state(exp.device)
-    others = exp.world.gather({**state.sums_dict(), "rng": rng})
+    now = {**state.state_dict(), "rng": rng_state(exp.device)}
+    others = exp.world.gather({key: now[key] for key in (*OWN, "rng")})
     if exp.world.leads:
         contents = {
             "format": FORMAT,
@@ -325,8 +325,7 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
             "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
             "data": exp.data,
             **exp.state_dict(),
-            **state.state_dict(),
-            "rng": rng,
+            **now,
             "others": others,
             "files": tracker.positions(),
         }

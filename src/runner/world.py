@@ -56,7 +56,7 @@ class World:
         if self.size == 1:
             return
         grads = []
-        for parameter in parameters:
+        for parameter in [each for each in parameters if each.requires_grad]:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             grads.append(parameter.grad)
