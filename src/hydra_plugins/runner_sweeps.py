@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, flag_override
 
 from runner.config import Composer
 from runner.errors import ConfigError
@@ -87,7 +87,7 @@ class RunnerSweeper(BasicSweeper):
 
 def point_to(config: DictConfig, sweep: "Sweep") -> None:
     """Lets sweepers and launchers, and the jobs that they compose anew, know the sweep's folder."""
-    with open_dict(config):
+    with flag_override(config.hydra, ["struct", "readonly"], False):  # Hydra 1.4 hands it over as read-only
         config.hydra.sweep.dir = str(sweep.folder)
         config.hydra.sweep.subdir = "."
         config.hydra.overrides.hydra += [f"hydra.sweep.dir='{sweep.folder}'", "hydra.sweep.subdir=."]

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from runner.arguments import check_arguments, flags_first, hydra_overrides
-from runner.composition import COMPOSITION_ERRORS, CONF
+from runner.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE
 from runner.config import freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
 from runner.imports import uncollected
@@ -59,7 +59,7 @@ def train(arguments: list[str]) -> int:
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
 
-    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+    @hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)
     def train_one(cfg: DictConfig) -> float | None:
         from runner.sweep.jobs import is_sweep
 

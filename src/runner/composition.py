@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hydra
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -13,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 PACKAGED = Path(__file__).parent / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+# Hydra 1.3 wants to be told which defaults to use; 1.4 has only the current ones and warns of the argument.
+VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
 
 
@@ -20,7 +23,7 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the
 def hydra_on_conf() -> Iterator[ConfigLoader]:
     """Lets Hydra's `compose` read `conf/`; gives its loader, which knows the groups."""
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
 
 
