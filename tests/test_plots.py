@@ -15,7 +15,7 @@ def spec(classes: int, channels: int = 1) -> Spec:
     return Spec("classification", (channels, 8, 8), classes, tuple(f"class {number}" for number in range(classes)))
 
 
-def is_a_picture(path: Path) -> bool:
+def is_png_image(path: Path) -> bool:
     """Return whether the file is a PNG image that is not blank."""
     picture = imread(path)
     return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and min(picture.shape[:2]) > 100 and bool(picture.std() > 0)
@@ -40,13 +40,13 @@ TABLES = {
 def test_plots_curves_of_any_table(tmp_path: Path, table: str) -> None:
     (tmp_path / "metrics.csv").write_text(table)
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
-    assert is_a_picture(tmp_path / "curves.png")
+    assert is_png_image(tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize("classes", [2, 10, 20, 21, 100])
 def test_plots_confusion_for_any_number_of_classes(tmp_path: Path, classes: int) -> None:
     plot_confusion(*answers(50, classes), spec(classes), tmp_path / "confusion.png")
-    assert is_a_picture(tmp_path / "confusion.png")
+    assert is_png_image(tmp_path / "confusion.png")
 
 
 @pytest.mark.parametrize(("classes", "numbered"), [(20, True), (21, False)])
@@ -99,7 +99,7 @@ def test_no_mistakes() -> None:
 def test_plots_any_number_of_mistakes_in_gray_and_color(tmp_path: Path, channels: int, mistakes: int) -> None:
     images = torch.arange(mistakes * channels * 64).view(mistakes, channels, 8, 8) - 100
     plot_mistakes(images, *answers(mistakes, 10), spec(10, channels), "title", tmp_path / "mistakes.png")
-    assert is_a_picture(tmp_path / "mistakes.png")
+    assert is_png_image(tmp_path / "mistakes.png")
 
 
 def test_images_are_scaled_to_the_full_range(tmp_path: Path) -> None:
@@ -115,4 +115,4 @@ def test_images_are_scaled_to_the_full_range(tmp_path: Path) -> None:
 def test_plots_regression_fit(tmp_path: Path, shape: tuple[int, int]) -> None:
     targets = torch.linspace(-3, 3, shape[0] * shape[1]).view(shape)
     plot_fit(targets + 0.1, targets, tmp_path / "fit.png")
-    assert is_a_picture(tmp_path / "fit.png")
+    assert is_png_image(tmp_path / "fit.png")

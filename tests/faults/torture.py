@@ -32,18 +32,20 @@ for module in ("torch._dynamo", "torch.utils.tensorboard.writer", "sklearn.datas
 SMALL = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "device.threads=1", "trainer.epochs=12"]
 SMALL += ["model.dropout=0.3", "trainer.batch_size=128", "trainer.log_every=3", "trainer.checkpoint.every_steps=2"]
 AUGMENTED = ["dataset.augment.shift=1", "dataset.augment.flip=true", "dataset.augment.erase=0.3"]
+# fmt: off
 VARIANTS = {
     "in memory, augmented, EMA, accumulation, early stopping": [
         *AUGMENTED,
-        *("model.norm=batch", "scheduler=cosine", "trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1"),
-        *("trainer.validate_every='4 steps'", "trainer.early_stopping.patience=6", "trainer.checkpoint.keep_last=1"),
+        "model.norm=batch", "scheduler=cosine", "trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1",
+        "trainer.validate_every='4 steps'", "trainer.early_stopping.patience=6", "trainer.checkpoint.keep_last=1",
     ],
     "streamed by 2 workers, augmented, bf16, adam": [
-        *("dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16"),
-        *("scheduler=cosine", "scheduler.interval=epoch", *AUGMENTED),
+        "dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16",
+        "scheduler=cosine", "scheduler.interval=epoch", *AUGMENTED,
     ],
     "streamed, fp16, nesterov": ["dataset.in_memory=false", "trainer.precision=fp16", "optim.nesterov=true"],
 }
+# fmt: on
 
 
 def start(folder: Path, arguments: list[str]) -> int:

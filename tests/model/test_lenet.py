@@ -12,12 +12,12 @@ from runner.registry import MODELS
 def test_parameter_shapes(kernel_size: int, flat: int) -> None:
     model = LeNet((1, 32, 32), 10, kernel_size=kernel_size)
     assert [tuple(parameter.shape) for parameter in model.parameters()] == [
-        *((6, 1, kernel_size, kernel_size), (6,)),
-        *((16, 6, kernel_size, kernel_size), (16,)),
-        *((120, flat), (120,)),
-        *((84, 120), (84,)),
-        *((10, 84), (10,)),
-    ]
+        (6, 1, kernel_size, kernel_size), (6,),
+        (16, 6, kernel_size, kernel_size), (16,),
+        (120, flat), (120,),
+        (84, 120), (84,),
+        (10, 84), (10,),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("in_shape", [(1, 28, 28), (3, 32, 32), (2, 64, 40)])

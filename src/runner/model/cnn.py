@@ -76,7 +76,7 @@ class CNN(nn.Module):
         if min(sides) < 1:
             raise ValueError(
                 f"{len(channels)} blocks with pool={pool} reduce images of {in_shape[1]}x{in_shape[2]} to nothing; "
-                "use fewer channels, a smaller pool or larger images"
+                "shorten channels, or use a smaller pool or larger images"
             )
         self.blocks = nn.Sequential(*blocks)
 
