@@ -13,10 +13,10 @@ from runner.world import World
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(3, 8, 6), out_features=2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
 ALL = Augment(shift=2, crop=1, flip=True, erase=0.5)
-IMAGES = torch.arange(1.0, 61.0).view(1, 1, 10, 6).expand(400, 3, -1, -1)  # every pixel can be told
+IMAGES = torch.arange(1.0, 61.0).view(1, 1, 10, 6).expand(400, 3, -1, -1)  # all pixels of an image differ
 
 
-def test_the_processes_of_a_world_change_their_shares_differently() -> None:
+def test_processes_augment_differently() -> None:
     same = Samples(torch.ones(40, 3, 8, 6), torch.zeros(40, dtype=torch.long))
     first, second = (
         next(iter(Batches(InMemory(same, CPU), SPEC, 40, seed=1, augment=ALL, world=World(rank, 2)).epoch()))[0]
@@ -36,23 +36,23 @@ def kinds(images: Tensor) -> set[tuple[float, ...]]:
     return {tuple(image.flatten().tolist()) for image in images}
 
 
-def test_without_any_change_the_pictures_stay_as_they_are() -> None:
+def test_no_augmentation_is_identity() -> None:
     assert torch.equal(changed(Augment()), IMAGES)
 
 
-def test_a_shift_moves_by_whole_pixels_and_repeats_the_edge() -> None:
+def test_shift_translates_and_repeats_border() -> None:
     padded = torch.nn.functional.pad(IMAGES[:1], (2, 2, 2, 2), mode="replicate")
     allowed = [padded[..., y : y + 10, x : x + 6] for y in range(5) for x in range(5)]
     assert kinds(changed(Augment(shift=2))) == kinds(torch.cat(allowed))
 
 
-def test_a_crop_cuts_from_the_picture_within_zeros() -> None:
+def test_crop_pads_with_zeros() -> None:
     padded = torch.nn.functional.pad(IMAGES[:1], (2, 2, 2, 2))
     allowed = [padded[..., y : y + 10, x : x + 6] for y in range(5) for x in range(5)]
     assert kinds(changed(Augment(crop=2))) == kinds(torch.cat(allowed))
 
 
-def test_shift_and_crop_go_together_as_one_after_the_other() -> None:
+def test_shift_and_crop_compose() -> None:
     moved = torch.nn.functional.pad(IMAGES[:1], (1, 1, 1, 1), mode="replicate")
     shifted = [moved[..., y : y + 10, x : x + 6] for y in range(3) for x in range(3)]
     padded = torch.nn.functional.pad(torch.cat(shifted), (1, 1, 1, 1))
@@ -60,13 +60,13 @@ def test_shift_and_crop_go_together_as_one_after_the_other() -> None:
     assert kinds(changed(Augment(shift=1, crop=1))) <= kinds(torch.cat(allowed))
 
 
-def test_a_flip_mirrors_half_of_the_pictures() -> None:
+def test_flip_mirrors_half_of_the_images() -> None:
     found = changed(Augment(flip=True))
     assert kinds(found) == kinds(torch.stack([IMAGES[0], IMAGES[0].flip(2)]))
     assert 150 < sum(torch.equal(image, IMAGES[0]) for image in found) < 250
 
 
-def test_an_erased_part_is_a_rectangle_of_zeros_of_the_published_size() -> None:
+def test_erases_rectangles_of_the_published_size() -> None:
     found = changed(Augment(erase=0.25), torch.ones(400, 3, 32, 32))
     erased = [image for image in found if (image == 0).any()]
     assert 70 < len(erased) < 130
@@ -78,7 +78,7 @@ def test_an_erased_part_is_a_rectangle_of_zeros_of_the_published_size() -> None:
     assert len({float((image == 0).sum()) for image in erased}) > 30
 
 
-def test_each_picture_is_changed_in_its_own_way_and_the_generator_alone_decides() -> None:
+def test_augments_each_image_differently_from_the_generator_only() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     found = changed(ALL)
@@ -88,7 +88,7 @@ def test_each_picture_is_changed_in_its_own_way_and_the_generator_alone_decides(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_one_change_does_not_move_another() -> None:
+def test_transforms_do_not_share_random_draws() -> None:
     mirrored = (changed(Augment(flip=True)) != IMAGES).any(3).any(2).any(1)
     both = changed(Augment(flip=True, erase=1.0))
     assert torch.equal(both, changed(Augment(flip=True)) * (both != 0))
@@ -103,7 +103,7 @@ def test_one_change_does_not_move_another() -> None:
     crop=st.integers(0, 12),
     erase=st.floats(0, 1),
 )
-def test_pictures_of_any_size_hold_nothing_but_their_own_pixels_and_zeros(
+def test_output_contains_only_input_pixels_and_zeros(
     height: int, width: int, shift: int, crop: int, erase: float
 ) -> None:
     images = torch.arange(1.0, 1.0 + height * width).view(1, 1, height, width).expand(20, 1, -1, -1)
@@ -120,7 +120,7 @@ def pictures(count: int = 20) -> Samples:
     return Samples(draws.to(torch.uint8), torch.arange(count) % 2)
 
 
-def test_every_way_in_changes_the_same_pictures_alike_from_any_batch_on() -> None:
+def test_all_sources_augment_identically_from_any_batch() -> None:
     runs = [Batches(source, SPEC, 6, seed=1, repeat=2, augment=ALL) for source in sources(pictures())]
     whole = list(runs[0].epoch(3))
     assert len(whole) == len(runs[0]) == 7
@@ -131,7 +131,7 @@ def test_every_way_in_changes_the_same_pictures_alike_from_any_batch_on() -> Non
                 assert torch.equal(targets, same_targets)
 
 
-def test_each_epoch_and_each_batch_has_changes_of_its_own() -> None:
+def test_each_epoch_and_batch_is_augmented_differently() -> None:
     batches = Batches(InMemory(pictures(), CPU), SPEC, 20, seed=1, repeat=2, augment=ALL)
     (first, _), (second, _) = batches.epoch(0)
     (third, _), _ = batches.epoch(1)
@@ -139,7 +139,7 @@ def test_each_epoch_and_each_batch_has_changes_of_its_own() -> None:
     assert not torch.equal(first, third)
 
 
-def test_the_global_random_numbers_are_left_alone() -> None:
+def test_global_generator_is_not_used() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     for source in sources(pictures())[:2]:
@@ -147,14 +147,14 @@ def test_the_global_random_numbers_are_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_without_a_seed_nothing_is_changed() -> None:
+def test_without_seed_no_augmentation() -> None:
     plain = Batches(InMemory(pictures(), CPU), SPEC, 6)
     for (inputs, _), (same, _) in zip(plain.epoch(), Batches(plain.source, SPEC, 6, augment=ALL).epoch(), strict=True):
         assert torch.equal(inputs, same)
 
 
 @pytest.mark.parametrize("device", ["cuda"])
-def test_an_accelerator_changes_them_alike(device: str) -> None:
+def test_accelerator_matches_cpu(device: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))

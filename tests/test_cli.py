@@ -242,7 +242,7 @@ def test_flags_may_stand_anywhere(workdir: Path) -> None:
         (["optim=adam", "optim.amsgrad=true", "optim.lr=-1"], "optim.lr: found -1: Invalid learning rate"),
         (
             ["model=mlp", "model.hidden=[-5]"],
-            "error: model=mlp: each hidden layer needs at least 1 output, found [-5]\n",
+            "error: model=mlp: hidden must be at least 1 for each layer, found [-5]\n",
         ),
         (["model=null"], "model"),
         (["lr=0.1"], "lr: no such key; did you mean optim.lr?"),

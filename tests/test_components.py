@@ -10,7 +10,7 @@ def printed(capsys: pytest.CaptureFixture[str], group: str | None = None, name: 
     return " ".join(capsys.readouterr().out.split())
 
 
-def test_every_component_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_every_component(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys)
     for group, registry in REGISTRIES.items():
         for name in registry.names():
@@ -18,16 +18,16 @@ def test_every_component_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m runner components GROUP NAME" in text
 
 
-def test_a_group_shows_its_components_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_group_lists_only_its_components(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "model")
     assert "model lenet channels," in text
-    assert "Two convolutions" in text
+    assert "two convolutions" in text
     assert "optim" not in text
 
 
-def test_a_component_shows_its_parameters_types_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_component_shows_parameters_types_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "model", "mlp")
-    assert text.startswith("model=mlp: Linear layers with an activation between them")
+    assert text.startswith("model=mlp: Multilayer perceptron: linear layers with activations")
     assert "runner.model.mlp.MLP" in text
     assert "model.hidden list[int] model.activation" in text
     assert "model.norm Literal['none', 'batch', 'layer'] 'none'" in text
@@ -35,7 +35,7 @@ def test_a_component_shows_its_parameters_types_and_defaults(capsys: pytest.Capt
     assert "in_shape" not in text
 
 
-def test_a_parameter_without_a_type_takes_any(
+def test_unannotated_parameter_has_type_any(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
@@ -55,6 +55,6 @@ def test_a_parameter_without_a_type_takes_any(
         ("model", "lenett", "found 'lenett'; allowed: .*Did you mean lenet?"),
     ],
 )
-def test_what_is_not_there_gets_the_nearest_name(group: str, name: str | None, problem: str) -> None:
+def test_unknown_name_raises_with_suggestion(group: str, name: str | None, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         print_components(group, name)

@@ -16,11 +16,11 @@ from runner.settings import Config
 
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """In place of what torch records on a GPU: the model itself; the batches that go through it are kept."""
+    """Replace the capture by calls of the model, and return the batches that go through it."""
     seen: list[Tensor] = []
 
     def make(module: nn.Module, sample: tuple[Tensor, ...]) -> Callable[[Tensor], Any]:
-        module(torch.rand_like(sample[0]))  # as torch does first, to warm up
+        module(torch.rand_like(sample[0]))  # warmup, as in torch
 
         def recorded(inputs: Tensor) -> Any:
             seen.append(inputs)
@@ -32,9 +32,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return seen
 
 
-def test_full_batches_are_recorded_and_others_go_through_the_model(
-    tiny: Callable[..., Config], recordings: list[Tensor]
-) -> None:
+def test_only_full_batches_use_the_graph(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
     exp = build(tiny())
     forward, full, part = record(exp), torch.rand(256, 1, 8, 8), torch.rand(15, 1, 8, 8)
     for inputs in full, part:
@@ -42,7 +40,7 @@ def test_full_batches_are_recorded_and_others_go_through_the_model(
     assert [len(inputs) for inputs in recordings] == [256]
 
 
-def test_the_model_is_as_before(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
+def test_capture_restores_model_and_random_state(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
     exp = build(tiny("model.norm=batch"))
     before = {name: tensor.clone() for name, tensor in exp.model.state_dict().items()}
     torch.manual_seed(0)
@@ -54,22 +52,22 @@ def test_the_model_is_as_before(tiny: Callable[..., Config], recordings: list[Te
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
-def test_a_model_that_cannot_be_recorded_is_told(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capture_error_is_reported(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     exp = build(tiny())
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
-    with pytest.raises(RunnerError, match=r"trainer.cuda_graph: model=mlp cannot be recorded: operation not permitted"):
+    with pytest.raises(RunnerError, match=r"trainer.cuda_graph: model=mlp cannot be captured: operation not permitted"):
         record(exp)
 
 
-def test_without_a_gpu_it_is_refused(tiny: Callable[..., Config]) -> None:
+def test_without_gpu_raises(tiny: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"trainer.cuda_graph: found true, which needs an NVIDIA GPU; device=cpu"):
         check(tiny("trainer.cuda_graph=true", "device=cpu"))
 
 
-def test_what_was_trained_with_it_is_evaluated_without_a_gpu(tiny: Callable[..., Config]) -> None:
+def test_evaluation_without_gpu_is_allowed(tiny: Callable[..., Config]) -> None:
     check(tiny("trainer.cuda_graph=true", "device=cpu"), trains=False)
 
 
@@ -80,7 +78,7 @@ def test_what_was_trained_with_it_is_evaluated_without_a_gpu(tiny: Callable[...,
         ("trainer.compile=true", r"trainer.compile=true"),
     ],
 )
-def test_what_it_does_not_go_with_is_refused(
+def test_incompatible_settings_raise(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, override: str, reason: str
 ) -> None:
     monkeypatch.setattr("runner.check.resolve", lambda name: torch.device("cuda"))
@@ -88,7 +86,7 @@ def test_what_it_does_not_go_with_is_refused(
         check(tiny("trainer.cuda_graph=true", override))
 
 
-def test_a_model_that_replaces_a_buffer_is_refused(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
+def test_replaced_buffer_raises(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
     class Counting(nn.Flatten):
         batches: Tensor
 
@@ -102,12 +100,12 @@ def test_a_model_that_replaces_a_buffer_is_refused(tiny: Callable[..., Config], 
 
     exp = build(tiny())
     exp.model = Counting()
-    with pytest.raises(RunnerError, match="cannot be recorded: it replaces a buffer instead of changing it in place"):
+    with pytest.raises(RunnerError, match="cannot be captured: a buffer is replaced instead of updated in place"):
         record(exp)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_on_a_gpu_it_trains_to_the_same(runner: Callable[..., Path], precision: str) -> None:
+def test_training_on_gpu_matches_eager_mode(runner: Callable[..., Path], precision: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     shared = ["device=cuda", f"trainer.precision={precision}", "model.norm=batch", "trainer.epochs=3"]

@@ -13,16 +13,16 @@ CPU = torch.device("cpu")
 
 
 def draw() -> tuple[float, float, float, float, float]:
-    """From every global generator; NumPy's and Python's normal draws come in pairs, one of them kept for later."""
+    """Draw from every global generator, including normal draws of Python and NumPy, which cache a second value."""
     return random.random(), random.gauss(), np.random.rand(), np.random.normal(), float(torch.randn(1))
 
 
-def test_seeds_are_the_same_on_every_machine_and_in_every_version() -> None:
+def test_derived_seeds_never_change() -> None:
     assert derive(0, "weights") == 4283426181684004966
     assert derive(1, "order", 2) == 5971170691884857887
 
 
-def test_seeds_for_different_purposes_are_unrelated() -> None:
+def test_seeds_differ_by_purpose() -> None:
     seeds = [
         derive(seed, purpose, epoch) for seed in range(10) for purpose in ("order", "split") for epoch in range(50)
     ]
@@ -30,14 +30,14 @@ def test_seeds_for_different_purposes_are_unrelated() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_generator_draws_the_same_whatever_was_drawn_before() -> None:
+def test_generator_is_independent_of_earlier_draws() -> None:
     first = torch.rand(3, generator=generator(1, "order", 2))
     torch.rand(10)
     assert torch.equal(torch.rand(3, generator=generator(1, "order", 2)), first)
     assert not torch.equal(torch.rand(3, generator=generator(1, "order", 3)), first)
 
 
-def test_a_seed_fixes_python_numpy_and_torch() -> None:
+def test_seed_everything_seeds_python_numpy_and_torch() -> None:
     seed_everything(derive(3, "training"))
     first = draw()
     assert all(one != other for one, other in zip(first, draw(), strict=True))
@@ -45,7 +45,7 @@ def test_a_seed_fixes_python_numpy_and_torch() -> None:
     assert draw() == first
 
 
-def test_a_restored_state_draws_the_same_again() -> None:
+def test_restored_state_repeats_the_draws() -> None:
     seed_everything(0)
     draw()
     state = rng_state(CPU)
@@ -54,7 +54,7 @@ def test_a_restored_state_draws_the_same_again() -> None:
     assert [draw() for _ in range(3)] == first
 
 
-def test_the_state_is_plain_enough_for_a_checkpoint(tmp_path: Path) -> None:
+def test_state_can_be_saved_and_loaded_with_weights_only(tmp_path: Path) -> None:
     draw()
     torch.save(rng_state(CPU), tmp_path / "rng.pt")
     first = draw()
@@ -63,7 +63,7 @@ def test_the_state_is_plain_enough_for_a_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])
-def test_the_state_of_an_accelerator_is_kept_too(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_accelerator_state_is_restored(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     held = [torch.tensor([1, 2, 3], dtype=torch.uint8)]
     module = getattr(torch, kind)
     monkeypatch.setattr(module, "get_rng_state", lambda *device: held[-1])
@@ -74,12 +74,12 @@ def test_the_state_of_an_accelerator_is_kept_too(monkeypatch: pytest.MonkeyPatch
     assert held[-1].tolist() == [1, 2, 3]
 
 
-def test_a_state_from_a_cpu_is_good_for_an_accelerator() -> None:
+def test_cpu_state_can_be_restored_on_an_accelerator() -> None:
     restore_rng_state(rng_state(CPU), torch.device("cuda"))
 
 
 @pytest.fixture
-def _torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restored_torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
@@ -87,16 +87,16 @@ def _torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.usefixtures("_torch_as_it_was")
-def test_an_accelerator_is_made_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_restored_torch_settings")
+def test_make_deterministic_on_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     make_deterministic(torch.device("cuda"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
-@pytest.mark.usefixtures("_torch_as_it_was")
-def test_the_cpu_needs_nothing_for_that() -> None:
+@pytest.mark.usefixtures("_restored_torch_settings")
+def test_make_deterministic_changes_nothing_on_cpu() -> None:
     make_deterministic(CPU)
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.benchmark

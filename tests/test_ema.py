@@ -25,7 +25,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
         torch.testing.assert_close(tensor, right[name])
 
 
-def test_equals_torchs_average() -> None:
+def test_equals_torch_averaged_model() -> None:
     network = model()
     ours, torchs = MovingAverage(network, 0.9), AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     trained(network, 5, ours, torchs)
@@ -34,7 +34,7 @@ def test_equals_torchs_average() -> None:
     assert not any(parameter.requires_grad for parameter in ours.module.parameters())
 
 
-def test_goes_on_where_it_was_saved() -> None:
+def test_state_dict_round_trip() -> None:
     network = model()
     whole = MovingAverage(network, 0.9)
     trained(network, 3, whole)
@@ -45,7 +45,7 @@ def test_goes_on_where_it_was_saved() -> None:
     same(again.module.state_dict(), whole.module.state_dict())
 
 
-def test_numbers_that_are_no_weights_are_taken_as_they_are() -> None:
+def test_integer_parameters_are_copied() -> None:
     network = model()
     count = nn.Parameter(torch.tensor([3]), requires_grad=False)
     network.register_parameter("count", count)

@@ -15,7 +15,7 @@ REGRESSION = ("model=mlp", "dataset=line", "loss=mse", "dataset.val_share=0.2", 
 
 
 def exported(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> tuple[Path, dict[str, Any]]:
-    """Exports a run; returns the file and its description."""
+    """Export a run and return the file and its description."""
     capsys.readouterr()
     assert cli.main(["export", str(run), "--format", kind]) == 0
     model, description = (line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines())
@@ -23,14 +23,14 @@ def exported(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> tuple[
 
 
 def expected(run: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs as the dataset has them, and what the run's best model makes of them."""
+    """Return raw inputs of the dataset and the outputs of the run's best model."""
     exp, _ = trained(thaw(run / "config.yaml"), run, "best")
     inputs = exp.test.raw(torch.arange(samples))
     with torch.inference_mode():
         return inputs, exp.judged.eval()(exp.test.normalise(inputs))
 
 
-def test_safetensors_hold_the_weights(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_safetensors_contain_the_weights(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     from safetensors import safe_open
 
     run = runner()
@@ -46,14 +46,14 @@ def test_safetensors_hold_the_weights(runner: Callable[..., Path], capsys: pytes
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch.export", "onnx"])
 @pytest.mark.parametrize("overrides", [(), ("trainer.ema=0.9", "model=lenet", "dataset.size=32"), REGRESSION])
-def test_the_exported_computation_gives_the_same_outputs(
+def test_exported_model_gives_same_outputs(
     workdir: Path, capsys: pytest.CaptureFixture[str], kind: str, overrides: tuple[str, ...]
 ) -> None:
     parts = overrides or ("model=mlp", "dataset.size=8")
     assert cli.main([*parts, "trainer.epochs=1", "device.threads=1"]) == 0
     (run,) = workdir.glob("outputs/*/*")
     path, description = exported(run, kind, capsys)
-    for samples in (1, 3, 5):  # whatever the batch was that it was exported with
+    for samples in (1, 3, 5):  # the batch size is dynamic
         inputs, outputs = expected(run, samples)
         if kind == "onnx":
             import onnxruntime
@@ -66,7 +66,7 @@ def test_the_exported_computation_gives_the_same_outputs(
     assert description["input"]["dtype"] == str(inputs.dtype).removeprefix("torch.")
 
 
-def test_a_missing_package_is_named(
+def test_missing_package_is_reported(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runner()

@@ -6,7 +6,7 @@ from runner.graph import graph_of
 from runner.model.lenet import LeNet
 
 
-def test_the_graph_follows_an_input_through_the_modules() -> None:
+def test_graph_follows_the_forward_pass() -> None:
     graph = graph_of(LeNet((1, 32, 32), 10), (1, 32, 32))
     nodes = {node.name: node for node in graph.node}
     assert nodes["LeNet/conv1/conv2d"].input == ["input"]
@@ -16,12 +16,12 @@ def test_the_graph_follows_an_input_through_the_modules() -> None:
     assert [dim.size for dim in shape.dim] == [2, 10]
     known: set[str] = set()
     for node in graph.node:
-        assert set(node.input) <= known  # every edge comes from a node before it
+        assert set(node.input) <= known  # nodes are in topological order
         known.add(node.name)
 
 
 class Twice(nn.Module):
-    """Calls a layer twice, adds what came, and has dropout."""
+    """Call a layer twice and add the results; with dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Twice(nn.Module):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_branches_meet_and_the_model_stays_as_it_was(device: str) -> None:
+def test_records_branches_and_leaves_the_model_unchanged(device: str) -> None:
     model = Twice().to(device)
     model.layer.eval()
     before = torch.get_rng_state()

@@ -15,7 +15,7 @@ def grid(path: Path) -> np.ndarray:
         return np.asarray(picture)
 
 
-def test_pictures_stand_row_by_row_with_their_sides_in_proportion(tmp_path: Path) -> None:
+def test_images_are_placed_row_by_row_with_their_aspect_ratio(tmp_path: Path) -> None:
     pictures = COLOURS[:, :, None, None].expand(3, 3, 4, 8)
     save_grid(pictures, columns=2, title="", target=tmp_path / "grid.png", side=16)
     sheet = grid(tmp_path / "grid.png")
@@ -26,12 +26,12 @@ def test_pictures_stand_row_by_row_with_their_sides_in_proportion(tmp_path: Path
 
 
 @pytest.mark.parametrize("size", [2, 500])
-def test_any_size_is_shown_as_large(tmp_path: Path, size: int) -> None:
+def test_images_are_scaled_to_the_given_side(tmp_path: Path, size: int) -> None:
     save_grid(torch.zeros(1, 3, size, size), 1, "", tmp_path / "grid.png", side=20)
     assert (grid(tmp_path / "grid.png") == 0).all(axis=2).sum() == 20 * 20
 
 
-def test_a_caption_makes_room_for_itself_above_its_picture(tmp_path: Path) -> None:
+def test_caption_widens_the_cell(tmp_path: Path) -> None:
     save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "grid.png", ["a caption that is wider"], side=20)
     sheet = grid(tmp_path / "grid.png")
     assert sheet.shape[1] > 100
@@ -39,19 +39,19 @@ def test_a_caption_makes_room_for_itself_above_its_picture(tmp_path: Path) -> No
     assert (sheet[TITLE : TITLE + LINE] < 128).any()
 
 
-def test_without_pictures_there_is_the_title(tmp_path: Path) -> None:
+def test_grid_without_images_has_a_title(tmp_path: Path) -> None:
     save_grid(torch.zeros(0, 3, 20, 20), 5, "nothing is wrong", tmp_path / "grid.png")
     assert (grid(tmp_path / "grid.png") < 128).any()
 
 
-def test_a_long_title_makes_the_sheet_wider(tmp_path: Path) -> None:
+def test_long_title_widens_the_grid(tmp_path: Path) -> None:
     save_grid(
         torch.zeros(1, 3, 20, 20), 1, "a title that is much wider than one picture", tmp_path / "grid.png", side=20
     )
     assert grid(tmp_path / "grid.png").shape[1] > 250
 
 
-def test_a_caption_of_two_lines_becomes_one(tmp_path: Path) -> None:
+def test_caption_line_breaks_become_spaces(tmp_path: Path) -> None:
     save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "grid.png", ["cat\nor dog"], side=20)
     save_grid(torch.zeros(1, 3, 20, 20), 1, "", tmp_path / "same.png", ["cat or dog"], side=20)
     assert (grid(tmp_path / "grid.png") == grid(tmp_path / "same.png")).all()

@@ -8,7 +8,7 @@ from helpers import checkpoint, equal
 
 
 @pytest.mark.parametrize("steps", [40, 15], ids=["to the end", "cut short"])
-def test_a_profile_names_the_operators_and_shows_them_over_time(runner: Callable[..., Path], steps: int) -> None:
+def test_profile_writes_table_and_trace(runner: Callable[..., Path], steps: int) -> None:
     length = ["trainer.batch_size=64", f"trainer.max_steps={steps}"]
     plain, watched = runner(*length), runner(*length, "trainer.profile=true")
     assert "aten::addmm" in (watched / "profile" / "table.txt").read_text()
@@ -19,5 +19,5 @@ def test_a_profile_names_the_operators_and_shows_them_over_time(runner: Callable
     assert not (plain / "profile").exists()
 
 
-def test_a_run_of_few_steps_has_no_profile(runner: Callable[..., Path]) -> None:
+def test_short_run_has_no_profile(runner: Callable[..., Path]) -> None:
     assert not (runner("trainer.max_steps=3", "trainer.profile=true") / "profile").exists()

@@ -1,29 +1,32 @@
-"""Random changes of training pictures, made on whole batches on the device."""
+"""Random augmentation of whole batches of training images, on the device."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-DRAWS = 10  # random numbers for each picture, drawn whatever is in use: no change depends on another's presence
-SMALLEST, LARGEST = 0.02, 0.4  # share of a picture that is erased
-FLATTEST = 0.3  # height by width of what is erased; its inverse is the steepest
+DRAWS = 10  # random numbers per image; all are always drawn, so that no transform changes the draws of another
+SMALLEST, LARGEST = 0.02, 0.4  # range of the erased area, as a fraction of the image
+FLATTEST = 0.3  # smallest aspect ratio (height / width) of the erased area; the largest is its inverse
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Moves, mirrors and covers pictures; the class of a picture stays the same.
+    """Random shift, crop, horizontal flip and erasing.
 
     Args:
-        shift: pixels that a picture moves at most, up or down and sideways; its edge fills what it leaves.
-        crop: pixels of zeros added on each side before a part of the old size is cut out (He et al. 2016,
-            "Deep Residual Learning for Image Recognition", section 4.2).
-        flip: mirrors every other picture, left to right (He et al. 2016).
-        erase: share of the pictures in which a rectangle is set to zero (Zhong et al. 2020, "Random Erasing Data
-            Augmentation", with the mean as filling and the sizes of its section 4).
+        shift: largest translation in each direction, in pixels; border pixels are repeated.
+        crop: zero padding on each side before a random crop of the original size, in pixels.
+        flip: whether to flip each image horizontally with probability 0.5.
+        erase: probability of setting a random rectangle of an image to zero, the mean of normalized images.
 
     Shapes:
-        images [B, C, H, W], normalised, so that zero is the mean of all pictures; the same comes out.
+        Input: normalized images [B, C, H, W].
+        Output: [B, C, H, W].
+
+    Source:
+        Crop and flip: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
+        Erasing: Zhong et al. 2020, "Random Erasing Data Augmentation", section 4, filled with the mean.
     """
 
     shift: int = 0
@@ -32,12 +35,17 @@ class Augment:
     erase: float = 0.0
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Changes a batch. The generator is of the CPU, so that every device sees the same changes."""
+        """Return the augmented batch.
+
+        Args:
+            images: normalized images [B, C, H, W].
+            generator: CPU generator, so that the result is the same on every device.
+        """
         draws = torch.rand(len(images), DRAWS, generator=generator).to(images.device, non_blocking=True)
         up, left, top, start, mirror, *erase = draws[:, :, None].unbind(1)  # each [B, 1]
         height, width = images.shape[-2:]
 
-        # Where each row and column of the new pictures lies in the old ones: from the last change to the first.
+        # Source row and column of each output pixel: the transforms inverted, from the last to the first.
         rows = torch.arange(height, device=images.device).expand(len(images), -1)
         columns = torch.arange(width, device=images.device).expand(len(images), -1)
         if self.flip:
@@ -52,10 +60,10 @@ class Augment:
         return images * (seen & self._kept(height, width, *erase))
 
     def _kept(self, height: int, width: int, *draws: Tensor) -> Tensor:
-        """A mask [B, 1, H, W] that leaves out a rectangle in the pictures that have one."""
+        """Return a mask [B, 1, H, W] that is False in the erased rectangles."""
         chosen, size, shape, top, left = draws
         area = height * width * (SMALLEST + (LARGEST - SMALLEST) * size)
-        ratio = FLATTEST ** (1 - 2 * shape)  # evenly on a logarithmic scale: as often flat as steep
+        ratio = FLATTEST ** (1 - 2 * shape)  # log-uniform, so that wide and tall rectangles are equally likely
         high, wide = (area * ratio).sqrt().round().clamp(1, height), (area / ratio).sqrt().round().clamp(1, width)
         top, left = (top * (height - high + 1)).floor(), (left * (width - wide + 1)).floor()
         rows = _between(torch.arange(height, device=chosen.device), top, top + high)
@@ -64,8 +72,8 @@ class Augment:
 
 
 def _offset(draw: Tensor, most: int) -> Tensor:
-    """Numbers of [0, 1) as whole numbers from -most to most, each as likely."""
-    return (draw * (2 * most + 1)).floor().long().clamp(max=2 * most) - most  # 1 - 2**-24 may be rounded up
+    """Map uniform numbers in [0, 1) to uniform integers in [-most, most]."""
+    return (draw * (2 * most + 1)).floor().long().clamp(max=2 * most) - most  # the product may round up
 
 
 def _between(values: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:

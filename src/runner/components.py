@@ -1,4 +1,4 @@
-"""What the registry holds, as tables for a person."""
+"""The registered components, as tables and as JSON."""
 
 import inspect
 import json
@@ -14,10 +14,14 @@ from runner.registry import REGISTRIES, Registry
 
 
 def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
-    """The components of a group, or of all; or one alone.
+    """Return the registry and name of each selected component.
+
+    Args:
+        group: group of the components; None for all groups.
+        name: one component of the group; None for all of them.
 
     Raises:
-        ConfigError: there is no such group or component.
+        ConfigError: the group or component does not exist.
     """
     if group is not None and group not in REGISTRIES:
         raise ConfigError(f"found {group!r}; {nearest(group, REGISTRIES)}")
@@ -29,7 +33,7 @@ def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
 
 
 def as_json(group: str | None, name: str | None) -> str:
-    """What can be chosen, with parameters, types and defaults."""
+    """Return the selected components as JSON, with parameters, types and defaults."""
     found = [
         {
             "group": registry.group,
@@ -51,17 +55,21 @@ def _default(parameter: inspect.Parameter) -> dict[str, Any]:
 
 
 def print_components(group: str | None, name: str | None) -> None:
-    """A line for each component; for one alone, its parameters too.
+    """Print a table of the selected components, or the parameters of a single one.
+
+    Args:
+        group: group of the components; None for all groups.
+        name: one component of the group; None for all of them.
 
     Raises:
-        ConfigError: there is no such group or component.
+        ConfigError: the group or component does not exist.
     """
     components = chosen(group, name)
     if name is not None:
         _print_one(*components[0])
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("group", "name", *(["parameters"] if group else []), "what it is"):
+    for column in ("group", "name", *(["parameters"] if group else []), "description"):
         table.add_column(column, overflow="fold")
     last = components[0][0]
     for registry, each in components:
@@ -71,7 +79,7 @@ def print_components(group: str | None, name: str | None) -> None:
         table.add_row(registry.group, each, *parameters, _describe(registry, each))
         last = registry
     console.print(table)
-    console.print("Parameters, types and defaults of one: python -m runner components GROUP NAME")
+    console.print("For the parameters, types and defaults of one: python -m runner components GROUP NAME")
 
 
 def _print_one(registry: Registry, name: str) -> None:
@@ -92,7 +100,7 @@ def _type_name(parameter: inspect.Parameter) -> str:
 
 
 def _describe(registry: Registry, name: str) -> str:
-    """The first sentence of its docstring, without the markup of torch's."""
+    """Return the first sentence of the component's docstring, without reStructuredText markup."""
     first, *_ = (inspect.getdoc(registry.get(name).component) or "").strip().split("\n\n")
     sentence = re.split(r"(?<!et al)(?<!e\.g)\. ", " ".join(first.split()))[0]
     return re.sub(r":\w+:`~?([^`]*)`", r"\1", sentence).replace("`", "").rstrip(".")

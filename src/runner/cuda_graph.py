@@ -1,4 +1,4 @@
-"""A model's passes as CUDA graphs: recorded once, then each started by one call instead of one a kernel."""
+"""Forward and backward passes as CUDA graphs: captured once, then replayed with one launch each."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +12,14 @@ from runner.experiment import Experiment
 
 
 class _Whole(nn.Module):
-    """The model under another name: torch replaces the forward of what it records, and the model keeps its own."""
+    """Wrap the model: torch replaces the forward method of the module that it captures."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.model(inputs)
-        return outputs
+        return self.model(inputs)
 
 
 def tensors_of(model: nn.Module) -> list[Tensor]:
@@ -28,14 +27,20 @@ def tensors_of(model: nn.Module) -> list[Tensor]:
 
 
 def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
-    """The model's forward in training, recorded together with its backward for full batches.
+    """Capture the model's forward and backward passes for full training batches.
 
-    A batch of another size, as the last of an epoch may be, goes through the model itself. Recording runs the model
-    a few times; its weights and buffers and the random numbers are put back. The gradients are the recording's own
-    tensors, which the next batch overwrites: they must be used before it comes.
+    Batches of any other size, such as the last one of an epoch, go through the model itself. The capture runs the
+    model a few times; the weights, buffers and random number generators are restored afterwards. The gradients live
+    in the graph's memory, and the next batch overwrites them.
+
+    Args:
+        exp: experiment on a CUDA device.
+
+    Returns:
+        A function from inputs to outputs that replaces the model in the training loop.
 
     Raises:
-        RunnerError: the model does what cannot be recorded, such as to read a number from the device.
+        RunnerError: the model cannot be captured, for example because it reads a value from the device.
     """
     samples = len(exp.world.share(torch.arange(exp.train.size)))
     shape = torch.Size((samples, *exp.spec.in_shape))
@@ -47,9 +52,12 @@ def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
             sample = torch.zeros(shape, device=exp.device)
             recorded: Any = torch.cuda.make_graphed_callables(_Whole(exp.model), (sample,))
         if any(now is not then for now, then in zip(tensors_of(exp.model), tensors, strict=True)):
-            raise RuntimeError("it replaces a buffer instead of changing it in place")
+            raise RuntimeError("a buffer is replaced instead of updated in place")
     except (RuntimeError, AssertionError) as error:
-        raise RunnerError(f"trainer.cuda_graph: model={exp.config.model.name} cannot be recorded: {error}") from error
+        raise RunnerError(
+            f"trainer.cuda_graph: model={exp.config.model.name} cannot be captured: {error}; "
+            "set trainer.cuda_graph=false"
+        ) from error
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):
             tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""Randomness as a function of the run's seed: what for, and when; never of what ran before."""
+"""Random numbers as a function of the run's seed, their purpose and the epoch, never of earlier draws."""
 
 import hashlib
 import os
@@ -11,34 +11,34 @@ from torch import Generator
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A seed of 63 bits for one purpose, such as `derive(seed, "order", epoch)`: unrelated to all others."""
+    """Return an independent 63-bit seed for one purpose, such as `derive(seed, "order", epoch)`."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *purpose: str | int) -> Generator:
-    """A random generator of its own, on the CPU, so that the draws are the same for every device."""
+    """Return a CPU generator for one purpose; the draws are the same for every device."""
     return Generator().manual_seed(derive(seed, *purpose))
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds the global generators of Python, NumPy and torch (every device)."""
+    """Seed the global generators of Python, NumPy and torch (all devices)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Makes an accelerator give equal bits for equal seeds; the CPU's operators do so already."""
+    """Make an accelerator deterministic; CPU operators are so already."""
     if device.type != "cpu":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS at its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """The state of every global generator in use, as plain types and tensors."""
+    """Return the state of all global generators in use, as plain types and tensors."""
     _, keys, position, has_gauss, gauss = np.random.get_state()
     state: dict[str, Any] = {
         "python": random.getstate(),
@@ -53,7 +53,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rng_state(state: dict[str, Any], device: torch.device) -> None:
-    """Undoes what happened to the global generators since `rng_state`."""
+    """Restore the global generators to a state returned by `rng_state`."""
     random.setstate(state["python"])
     keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))

@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights."""
+"""Exponential moving average (EMA) of a model's weights."""
 
 import copy
 from typing import Any
@@ -8,13 +8,17 @@ from torch import nn
 
 
 class MovingAverage:
-    """A copy of the model with average = decay * average + (1 - decay) * weights (Polyak and Juditsky 1992).
+    """A copy of the model whose weights are averaged: average = decay * average + (1 - decay) * weights.
 
-    torch's own AveragedModel counts its updates in a tensor, which an accelerator would be waited for in each step.
+    `torch.optim.swa_utils.AveragedModel` counts updates in a tensor, and reading it synchronizes with the accelerator
+    in each step; here the counter is a Python int.
 
     Args:
-        model: whose weights are averaged; the first update takes them as they are.
-        decay: how much of the average stays at each update.
+        model: model to average; the first update copies its weights.
+        decay: weight of the previous average at each update.
+
+    Source:
+        Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging".
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,8 +27,10 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """A step has changed the model; what is no weight, such as the statistics of batch
-        normalisation, is taken as it is."""
+        """Update the average with the model's current weights.
+
+        Buffers, such as batch normalization statistics, and integer parameters are copied.
+        """
         share = 1.0 if self.updates == 0 else 1 - self.decay
         pairs = list(zip(self.module.parameters(), model.parameters(), strict=True))
         taken = [pair for pair in pairs if not (pair[0].is_floating_point() or pair[0].is_complex())]

@@ -1,4 +1,4 @@
-"""A run's model as a file for other programs, with a description of what goes in and what comes out."""
+"""Export of a run's model for other programs, with a description of its inputs and outputs."""
 
 import importlib
 import json
@@ -18,12 +18,13 @@ from runner.settings import Config
 
 
 class Standalone(nn.Module):
-    """The model with all that the runner does before it: takes inputs as the dataset has them.
+    """A model with the runner's input normalization included; it takes the dataset's raw inputs.
 
     Args:
-        model: gives outputs [B, F] for normalised inputs.
-        mean, std: of the inputs, in a shape that broadcasts; bytes are divided by 255 first.
-        bytes_in: whether inputs are bytes.
+        model: model of normalized inputs.
+        mean: mean of the inputs, broadcastable to them; uint8 inputs are divided by 255 first.
+        std: standard deviation of the inputs, broadcastable to them.
+        bytes_in: whether the inputs are uint8.
     """
 
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, bytes_in: bool) -> None:
@@ -35,27 +36,35 @@ class Standalone(nn.Module):
         self.register_buffer("std", std)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs [B, *in_shape], bytes or floats; outputs [B, F]."""
+        """Return the outputs [B, F] for raw inputs [B, *in_shape], uint8 or float."""
         scaled = inputs.float() / 255 if self.bytes_in else inputs
-        outputs: Tensor = self.model((scaled - self.mean) / self.std)
-        return outputs
+        return self.model((scaled - self.mean) / self.std)
 
 
 def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output: Path | None) -> tuple[Path, Path]:
-    """Writes the model of a checkpoint, and a JSON file that describes it; returns both paths.
+    """Export the model of a checkpoint and write a JSON description beside it.
 
     Args:
-        kind: `safetensors` (the state dict alone), `torch.export` or `onnx` (the whole computation).
-        output: None: in the run's folder `export`.
+        config: config of the run.
+        folder: run folder.
+        checkpoint: `best`, `last` or a file.
+        kind: `safetensors` (the state dict only), `torch.export` or `onnx` (the whole computation).
+        output: file to write; None for `export/` in the run folder.
+
+    Returns:
+        The paths of the model and of its description.
 
     Raises:
-        ConfigError: there is no such checkpoint, or a package is missing. RunnerError: the model cannot be exported.
+        ConfigError: the checkpoint does not exist, a package is missing, or `output` cannot be written.
+        RunnerError: the model cannot be exported.
     """
     suffix, write, package = WRITERS[kind]
     try:
         importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(f"--format {kind}: needs the package {error.name}: pip install 'runner[export]'") from error
+        raise ConfigError(
+            f"--format {kind}: package {error.name} is not installed; run pip install 'runner[export]'"
+        ) from error
     exp, path = trained(config, folder, checkpoint)
     exp.judged.eval()
     inputs = exp.test.raw(torch.arange(min(2, len(exp.test.source)))).cpu()
@@ -75,7 +84,7 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
 
 
 def describe(exp: Experiment, checkpoint: Path, kind: str, inputs: Tensor) -> dict[str, Any]:
-    """What goes into the model and what comes out."""
+    """Return the description of an exported model: its inputs, normalization and outputs."""
     dtype = str(inputs.dtype).removeprefix("torch.")
     return {
         "schema": 1,
@@ -107,7 +116,7 @@ def write_torch_export(module: Standalone, inputs: Tensor, target: Path, descrip
 
 def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations within the exporter
+        warnings.simplefilter("ignore")  # deprecation warnings inside the exporter
         program = torch.onnx.export(
             exported(module, inputs), input_names=["inputs"], output_names=["outputs"], dynamo=True, verbose=False
         )
@@ -116,7 +125,7 @@ def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: di
 
 
 def exported(module: Standalone, inputs: Tensor) -> torch.export.ExportedProgram:
-    """The computation for any number of inputs."""
+    """Return the exported program, with a dynamic batch size."""
     return torch.export.export(module, (inputs,), dynamic_shapes={"inputs": {0: torch.export.Dim("batch")}})
 
 

@@ -1,4 +1,4 @@
-"""The model as a graph for TensorBoard, recorded while one input goes through it."""
+"""The model's graph for TensorBoard, recorded during a forward pass."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -14,15 +14,15 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Recorder(TorchFunctionMode):
-    """Notes every torch function that makes a tensor: its name, who calls it, and where its inputs are from."""
+    """Record a graph node for every torch function that returns a tensor: its name, module and inputs."""
 
     def __init__(self, inputs: Tensor) -> None:
         super().__init__()
         self.graph = GraphDef()
-        self.modules: list[str] = []  # those whose forward runs, from the outside in
-        self.made_by: dict[int, str] = {}
-        self.times = Counter[str]()  # how often a name was wanted
-        self.kept: list[Tensor] = []  # alive, so that no other tensor gets their id
+        self.modules: list[str] = []  # names of the modules whose forward is running, outermost first
+        self.made_by: dict[int, str] = {}  # node name by the id of the tensor it returned
+        self.times = Counter[str]()  # number of nodes that share a name
+        self.kept: list[Tensor] = []  # keeps the tensors alive, so that their ids are not reused
         self.add("input", "Placeholder", [], inputs)
 
     def __torch_function__(
@@ -52,10 +52,10 @@ class _Recorder(TorchFunctionMode):
 
 
 def graph_of(model: nn.Module, in_shape: tuple[int, ...]) -> GraphDef:
-    """Nodes for the functions that the model calls, grouped by its modules.
+    """Return a graph of the functions that the model calls, grouped by module.
 
     Args:
-        model: on any device; its mode and weights stay as they are.
+        model: model on any device; its mode and weights are not changed.
         in_shape: shape of one input.
     """
     parameter = next(iter(model.parameters()), torch.empty(0))

@@ -1,5 +1,6 @@
-"""Many small pictures as one: a grid with a title and a caption over each."""
+"""A grid of images with a title and captions."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -8,20 +9,23 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-GAP, TITLE, LINE = 8, 40, 20  # pixels: between pictures, and for the lines of text
+GAP, TITLE, LINE = 8, 40, 20  # pixels: gap between images, height of the title and of a caption
 
 
 def save_grid(
     pictures: Tensor, columns: int, title: str, target: Path, captions: Sequence[str] = (), side: int = 140
 ) -> None:
-    """Writes the grid as a PNG.
+    """Write a grid of images as a PNG file.
 
     Args:
-        pictures: [N, 3, H, W] between 0 and 1, row by row.
-        captions: [N], or none.
-        side: pixels of the longer side of each picture in the grid.
+        pictures: images [N, 3, H, W] in [0, 1], placed row by row.
+        columns: number of images per row.
+        title: title above the grid.
+        target: PNG file to write.
+        captions: one caption per image, or none.
+        side: longer side of each image in the grid, in pixels.
     """
-    rows = max(1, -(-len(pictures) // columns))
+    rows = max(1, math.ceil(len(pictures) / columns))
     scale = side / max(pictures.shape[-2:])
     height, width = (max(1, round(scale * size)) for size in pictures.shape[-2:])
     captions = [" ".join(caption.split()) for caption in captions]
@@ -38,10 +42,10 @@ def save_grid(
         sheet.paste(Image.fromarray(values).resize((width, height), smooth), (left + (cell - width) // 2, top))
         if captions:
             pen.text((left + cell / 2, top - LINE / 2), captions[number], "black", font(11), anchor="mm")
-    sheet.save(target, compress_level=1)  # level 6 takes three times as long
+    sheet.save(target, compress_level=1)  # the default, 6, is three times as slow
 
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The one of the other plots."""
+    """Return matplotlib's default font, as the other figures use."""
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)

@@ -1,4 +1,4 @@
-"""The pictures in plots/: learning curves, and what the model gets right and wrong on the test split."""
+"""The figures in plots/: learning curves, and the model's predictions on the test split."""
 
 import csv
 from pathlib import Path
@@ -13,16 +13,16 @@ from torch import Tensor
 from runner.dataset.base import Spec
 from runner.grid import save_grid
 
-MISTAKES = 25  # pictures in the grid of worst mistakes
+MISTAKES = 25  # images in the grid of worst mistakes
 
 
 def plot_curves(table: Path, target: Path) -> None:
-    """A panel for each metric in metrics.csv: training and validation over epochs."""
+    """Plot each metric of metrics.csv over the epochs, for training and validation."""
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = [column.removeprefix("train/") for column in rows[0] if column.startswith("train/")]
     width, height = 4.5 * len(names), 3.5
-    figure = Figure(figsize=(width, height))  # a layout engine would take as long again as the drawing
+    figure = Figure(figsize=(width, height))  # fixed margins: a layout engine doubles the drawing time
     margins = {"left": 0.75 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "top": 1 - 0.15 / height}
     panels = figure.subplots(1, len(names), squeeze=False, gridspec_kw={**margins, "wspace": 0.25})[0]
     for name, axes in zip(names, panels, strict=True):
@@ -37,13 +37,13 @@ def plot_curves(table: Path, target: Path) -> None:
 
 
 def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -> None:
-    """How often each class was taken for each other. Outputs [N, K], targets [N]."""
+    """Plot the confusion matrix of outputs [N, K] and class indices [N]."""
     classes = len(spec.classes)
     counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
     shown = spec.classes if classes <= 20 else ()
-    names = 0.14 * max(map(len, shown), default=2)  # inches that they take beside the axes
+    names = 0.14 * max(map(len, shown), default=2)  # inches for the class names beside the axes
     side = min(3.4 + 0.35 * classes, 19)
-    size = 0.6 + names + side  # a layout engine would take as long again as the drawing
+    size = 0.6 + names + side  # fixed margins: a layout engine doubles the drawing time
     figure = Figure(figsize=(size, size))
     axes = figure.add_axes(((0.5 + names) / size, (0.5 + names) / size, (side - 0.35) / size, (side - 0.35) / size))
     axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -61,17 +61,26 @@ def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -
 
 
 def worst_mistakes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-    """Indices of the wrong answers whose true class was given the least probability, and how many are wrong in all."""
+    """Return the misclassified samples with the lowest probability of the true class.
+
+    Returns:
+        Indices of at most `MISTAKES` samples, the worst first, and the number of all misclassified samples.
+    """
     probability = outputs.softmax(1).gather(1, targets[:, None]).squeeze(1)
     wrong = (outputs.argmax(1) != targets).nonzero().squeeze(1)
     return wrong[probability[wrong].argsort()][:MISTAKES], len(wrong)
 
 
 def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, title: str, target: Path) -> None:
-    """Images with their true class and what they were taken for.
+    """Plot misclassified images with their true and predicted classes.
 
     Args:
-        images: [M, C, H, W] with 1 or 3 channels, any range. outputs: [M, K]. targets: [M].
+        images: [M, C, H, W] with 1 or 3 channels, in any range.
+        outputs: [M, K].
+        targets: class indices [M].
+        spec: description of the dataset, with its class names.
+        title: title of the figure.
+        target: PNG file to write.
     """
     captions = [
         f"{spec.classes[truth]:.25} taken for {spec.classes[taken]:.25}"
@@ -82,7 +91,7 @@ def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, 
 
 
 def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
-    """For regression: predicted against true numbers of the test split. Both [N, F]."""
+    """Plot predicted against true values [N, F] of the test split, for regression."""
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     low, high = float(targets.min()), float(targets.max())
@@ -93,7 +102,13 @@ def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
 
 
 def plot_function(points: tuple[Tensor, Tensor], curve: tuple[Tensor, Tensor], target: Path) -> None:
-    """For one number in and one out: the training points (x [N], y [N]) and the fitted curve (x [M], y [M])."""
+    """Plot the training points and the fitted curve, for models with one input and one output.
+
+    Args:
+        points: x [N] and y [N] of the training samples.
+        curve: x [M] and y [M] of the model.
+        target: PNG file to write.
+    """
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*(values.numpy() for values in curve), label="fitted")
@@ -105,7 +120,7 @@ def plot_function(points: tuple[Tensor, Tensor], curve: tuple[Tensor, Tensor], t
 
 
 def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
-    """A learned kernel beside the one that made the data, both [H, W], with their numbers."""
+    """Plot a learned kernel [H, W] beside the true one [H, W], with their values."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     limit = float(max(learned.abs().max(), true.abs().max()))
     for axes, title, kernel in zip(figure.subplots(1, 2), ("learned", "true"), (learned, true), strict=True):
@@ -120,17 +135,17 @@ def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
 
 
 def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
-    """Images [M, C, H, W] and, to the right of each, what the first convolution makes of it [M, K, H', W']."""
+    """Plot images [M, C, H, W] with the feature maps [M, K, H', W'] of the first convolution to the right of each."""
     pictures = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
     features = _stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
     coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
     grid = torch.cat([pictures[:, None], coloured], dim=1)
-    title = "Test images, and what the first convolution makes of them"
+    title = "Test images and feature maps of the first convolution"
     save_grid(grid.flatten(0, 1), grid.shape[1], title, target, side=90)
 
 
 def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
-    """Pictures [M, K, H, W] from their darkest value at 0 to their brightest at 1, each over `dims`."""
+    """Scale images [M, K, H, W] to [0, 1], with the minimum and maximum taken over `dims`."""
     low, high = pictures.amin(dims, keepdim=True), pictures.amax(dims, keepdim=True)
     return (pictures - low) / (high - low).clamp(min=1e-9)
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes: torch's profiler over a few of them, as a table and as a trace."""
+"""Profile of a few training steps with torch.profiler, as a table and a trace."""
 
 import logging
 from pathlib import Path
@@ -7,17 +7,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger("runner")
-FIRST, WARM_UP, STEPS = 5, 3, 20  # steps that are let pass, that the profiler needs to settle, that it records
-ROWS = 30
+FIRST, WARM_UP, STEPS = 5, 3, 20  # steps that are skipped, used for warmup, and recorded
+ROWS = 30  # operators in the table
 
 
 class Profile:
-    """Watches some steps near the start of a run, and writes what they did into `folder`.
+    """Profile a few steps near the start of a run.
+
+    Writes table.txt, the operators sorted by time, and trace.json, a timeline for chrome://tracing or
+    ui.perfetto.dev.
 
     Args:
-        folder: for table.txt, the operators by the time they took, and trace.json, the same over time, which
-            chrome://tracing and ui.perfetto.dev show.
-        device: on which the run computes.
+        folder: folder to write to; it is created.
+        device: device of the run.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -29,11 +31,11 @@ class Profile:
         self.profiler.start()
 
     def step(self) -> None:
-        """A step of the training has ended."""
+        """Mark the end of a training step."""
         self.profiler.step()
 
     def write(self, profiler: "profile") -> None:
-        """Called when the steps are over, or the run is, in the middle of them."""
+        """Write the profile; called after the last recorded step, or at the end of a shorter run."""
         key = "self_cuda_time_total" if self.on_device else "self_cpu_time_total"
         try:
             self.folder.mkdir(exist_ok=True)
@@ -41,12 +43,12 @@ class Profile:
             (self.folder / "table.txt").write_text(table)
             profiler.export_chrome_trace(str(self.folder / "trace.json"))
         except OSError as error:
-            log.warning("%s: the profile cannot be written: %s; the training goes on", self.folder, error)
+            log.warning("%s: cannot write the profile: %s; training continues", self.folder, error)
         else:
             self.written = True
-            log.info("profile  %s/table.txt; trace.json for ui.perfetto.dev", self.folder)
+            log.info("profile  %s/table.txt; open trace.json in ui.perfetto.dev", self.folder)
 
     def close(self) -> None:
         self.profiler.stop()
         if not self.written:
-            log.info("profile  none: the run had fewer than %d steps", FIRST + WARM_UP + 1)
+            log.info("profile  not written: the run had fewer than %d steps", FIRST + WARM_UP + 1)

@@ -1,7 +1,9 @@
-"""Speed, as ratios to scripts that do the same work: `make bench`, or `python tests/benchmarks/bench.py W1 W3`.
+"""Benchmarks of the runner against scripts that do the same work.
 
-Each work is run in pairs, ours and theirs in turn, so that a machine whose speed drifts moves both. The table lands in
-outputs/benchmarks/, as JSON and as Markdown.
+Usage: make bench, or python tests/benchmarks/bench.py W1 W3
+
+The runner and its peers run alternately, so that drift in the machine's speed affects both. The table is written to
+outputs/benchmarks/, as JSON and Markdown.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import data  # noqa: E402
 from process import Measured, measure, ours, script  # noqa: E402
 
 TARGET = ROOT / "outputs" / "benchmarks"
-SCRATCH = tempfile.TemporaryDirectory(prefix="runner-bench-")  # removed at the end
+SCRATCH = tempfile.TemporaryDirectory(prefix="runner-bench-")  # removed at exit
 DATA = Path(SCRATCH.name) / "data"
 FIGURES = ("lightning", "mmengine", "pytorch-ignite", "torch", "torchvision", "hydra-core", "tensorboard")
 PEERS = {
@@ -35,10 +37,12 @@ PEERS = {
     "MMEngine": ("mmengine_runner",),
     "ignite": ("ignite_engine",),
 }
+# fmt: off
 MNIST = [
-    *("dataset=mnist", f"dataset.root={DATA}", "trainer.batch_size=64", "optim.momentum=0.9"),
-    *("trainer.log_every=50", "device=cpu"),
+    "dataset=mnist", f"dataset.root={DATA}", "trainer.batch_size=64", "optim.momentum=0.9", "trainer.log_every=50",
+    "device=cpu",
 ]
+# fmt: on
 LENET = ["model=lenet", *MNIST, "trainer.epochs=2", "optim.lr=0.01"]
 CNN = ["model=mnist_cnn", "loss=nll", *MNIST, "trainer.epochs=1", "optim.lr=0.025"]
 RATES = ("0.03", "0.02", "0.015", "0.01", "0.005", "0.002", "0.001", "0.0005")
@@ -46,13 +50,18 @@ RATES = ("0.03", "0.02", "0.015", "0.01", "0.005", "0.002", "0.001", "0.0005")
 
 @dataclass
 class Row:
-    """One line of the table: a figure of ours over one of theirs, for each pair.
+    """One row of the table: a measurement of the runner compared with a peer.
 
     Args:
-        work: W1 to W8. figure: what is compared. to: with what.
-        ours, theirs: medians, in `unit`.
-        ratios: ours by theirs, a number for each pair; or differences, or ours alone, where `figure` says so.
-        target: the ratio to reach; at_most: whether smaller is better.
+        work: name of the benchmark, such as W1.
+        figure: quantity that is compared.
+        to: peer that it is compared with.
+        unit: unit of `ours` and `theirs`.
+        ours: median of the runner.
+        theirs: median of the peer, if there is one.
+        ratios: runner / peer for each pair; for some figures the difference, or the runner's value alone.
+        target: required median of `ratios`.
+        at_most: whether the target is an upper bound; otherwise it is a lower bound.
     """
 
     work: str
@@ -79,15 +88,19 @@ class Row:
     def cells(self) -> list[str]:
         sign = "" if self.target is None else f"{'at most' if self.at_most else 'at least'} {self.target:g}"
         return [
-            *(self.work, self.figure, self.to, f"{number(self.ours)} {self.unit}"),
+            self.work,
+            self.figure,
+            self.to,
+            f"{number(self.ours)} {self.unit}",
             "" if self.theirs is None else f"{number(self.theirs)} {self.unit}",
             f"{number(self.median)} ({number(min(self.ratios))} to {number(max(self.ratios))})",
-            *(sign, self.verdict),
+            sign,
+            self.verdict,
         ]
 
 
 def number(value: float) -> str:
-    """With three digits that count, or all before the point."""
+    """Format with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -102,7 +115,7 @@ def ratio(
     target: float | None = None,
     at_most: bool = True,
 ) -> Row:
-    """A row over runs that were made in pairs."""
+    """Return a row for runs that were made in pairs."""
     a, b = ([value for value in map(of, runs) if value is not None] for runs in (ours, theirs))
     ratios = [x / y for x, y in zip(a, b, strict=True)]
     return Row(work, figure, to, unit, median(a), median(b), ratios, target, at_most)
@@ -125,7 +138,7 @@ def first_step(run: Measured) -> float | None:
 
 
 def in_turn(pairs: int, **commands: Callable[[], Measured]) -> dict[str, list[Measured]]:
-    """Runs all commands one after another, as often as there are to be pairs."""
+    """Run all commands one after another, `pairs` times."""
     runs: dict[str, list[Measured]] = {name: [] for name in commands}
     for _ in range(pairs):
         for name, command in commands.items():
@@ -135,7 +148,7 @@ def in_turn(pairs: int, **commands: Callable[[], Measured]) -> dict[str, list[Me
 
 
 def images(work: str, network: str, arguments: Sequence[str], pairs: int, folder: Path) -> dict[str, list[Measured]]:
-    """Ours, the bare loop and the peers, all training the same network."""
+    """Train the same network with the runner, the bare loop and the peers."""
     commands: dict[str, Callable[[], Measured]] = {
         "ours": lambda: ours(folder, *arguments),
         "bare loop": lambda: script(folder, "bare", network, str(DATA)),
@@ -148,7 +161,7 @@ def images(work: str, network: str, arguments: Sequence[str], pairs: int, folder
 
 
 def w1(pairs: int, folder: Path) -> list[Row]:
-    """LeNet-5 on MNIST-shaped pictures, two epochs."""
+    """Train LeNet-5 on MNIST-shaped images for two epochs."""
     data.mnist_shaped(DATA)
     runs = images("W1", "lenet", LENET, pairs, folder)
     own, bare = runs.pop("ours"), runs.pop("bare loop")
@@ -162,7 +175,7 @@ def w1(pairs: int, folder: Path) -> list[Row]:
 
 
 def w2(pairs: int, folder: Path) -> list[Row]:
-    """The network of PyTorch's MNIST example, one epoch."""
+    """Train the network of PyTorch's MNIST example for one epoch."""
     data.mnist_shaped(DATA)
     runs = images("W2", "cnn", CNN, pairs, folder)
     own, bare, bf16 = runs.pop("ours"), runs.pop("bare loop"), runs.pop("ours, bf16")
@@ -175,7 +188,7 @@ def w2(pairs: int, folder: Path) -> list[Row]:
 
 
 def w3(pairs: int, folder: Path) -> list[Row]:
-    """Two neurons on ten points, 100,000 steps: what a step costs besides arithmetic."""
+    """Train two neurons on ten points for 100,000 steps, to measure the overhead of a step."""
     runs = in_turn(
         pairs,
         ours=lambda: ours(folder, "experiment=parabola", "device=cpu"),
@@ -192,7 +205,7 @@ def w3(pairs: int, folder: Path) -> list[Row]:
 
 
 def w4(pairs: int, folder: Path) -> list[Row]:
-    """The default run, from prompt to prompt."""
+    """Measure the whole command of the default run."""
     runs = in_turn(pairs, ours=lambda: ours(folder), bare=lambda: script(folder, "bare", "digits", str(DATA)))
     own, bare = ([run.seconds for run in runs[name]] for name in ("ours", "bare"))
     above = [x - y for x, y in zip(own, bare, strict=True)]
@@ -200,7 +213,7 @@ def w4(pairs: int, folder: Path) -> list[Row]:
 
 
 def w5(pairs: int, folder: Path) -> list[Row]:
-    """Eight learning rates, as a sweep and as eight processes one after another."""
+    """Try eight learning rates, in a sweep and in eight consecutive processes."""
 
     def apart() -> Measured:
         runs = [ours(folder, "trainer.epochs=5", f"optim.lr={rate}") for rate in RATES]
@@ -213,7 +226,7 @@ def w5(pairs: int, folder: Path) -> list[Row]:
 
 
 def w6(pairs: int, folder: Path) -> list[Row]:
-    """Start-up."""
+    """Measure the start-up time."""
     runs = in_turn(
         pairs,
         ours=lambda: ours(folder, "trainer.log_every=1", "trainer.epochs=1"),
@@ -228,13 +241,13 @@ def w6(pairs: int, folder: Path) -> list[Row]:
 
 
 def w7(pairs: int, folder: Path) -> list[Row]:
-    """resnet18 on CIFAR-shaped pictures, streamed and augmented: the loader has to keep up."""
+    """Train resnet18 on streamed and augmented CIFAR-shaped images, to measure the time spent waiting for data."""
     data.cifar_shaped(DATA)
     arguments = [
-        *("model=torchvision", "model.arch=resnet18", "dataset=cifar10", f"dataset.root={DATA}", "device=cpu"),
-        *("dataset.in_memory=false", "dataset.workers=1", "dataset.augment.crop=4", "dataset.augment.flip=true"),
-        *("trainer.batch_size=128", "trainer.epochs=1"),
-    ]
+        "model=torchvision", "model.arch=resnet18", "dataset=cifar10", f"dataset.root={DATA}", "device=cpu",
+        "dataset.in_memory=false", "dataset.workers=1", "dataset.augment.crop=4", "dataset.augment.flip=true",
+        "trainer.batch_size=128", "trainer.epochs=1",
+    ]  # fmt: skip
     runs = in_turn(pairs, ours=lambda: ours(folder, *arguments))["ours"]
     waiting = [run.values["seconds"]["data"] / run.values["seconds"]["train"] for run in runs]
     speed = [run.per_second for run in runs if run.per_second is not None]
@@ -245,13 +258,13 @@ def w7(pairs: int, folder: Path) -> list[Row]:
 
 
 def w8(pairs: int, folder: Path) -> list[Row]:
-    """100,000 pictures from PNG files, with a model that costs nothing: as fast as torchvision's loader alone."""
+    """Stream 100,000 PNG files into a linear model, compared with torchvision's loader without training."""
     data.png_folder(DATA)
     arguments = [
-        *("model=mlp", "model.hidden=[]", "dataset=image_folder", f"dataset.root={DATA / 'pictures'}", "device=cpu"),
-        *("dataset.size=32", "dataset.workers=2", "dataset.test_share=0.01", "dataset.val_share=0.01"),
-        *("trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001", "device.threads=1"),
-    ]
+        "model=mlp", "model.hidden=[]", "dataset=image_folder", f"dataset.root={DATA / 'pictures'}", "device=cpu",
+        "dataset.size=32", "dataset.workers=2", "dataset.test_share=0.01", "dataset.val_share=0.01",
+        "trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001", "device.threads=1",
+    ]  # fmt: skip
     runs = in_turn(
         pairs, ours=lambda: ours(folder, *arguments), loader=lambda: script(folder, "loader", str(DATA / "pictures"))
     )
@@ -261,7 +274,7 @@ def w8(pairs: int, folder: Path) -> list[Row]:
 
 
 def costs(pairs: int, folder: Path) -> list[Row]:
-    """What a scalar and a checkpoint cost the training."""
+    """Measure the cost of logging a scalar and of saving a checkpoint."""
     runs = [script(folder, "costs").values for _ in range(pairs)]
     scalar, save = ([run[name] for run in runs] for name in ("scalar", "save"))
     return [
@@ -271,7 +284,7 @@ def costs(pairs: int, folder: Path) -> list[Row]:
 
 
 def compared(pairs: int, folder: Path) -> list[Row]:
-    """`compare` over a thousand runs."""
+    """Compare a thousand runs."""
     ours(folder, "trainer.epochs=2")
     (run,) = folder.glob("outputs/*/*")
     for number in range(1000):
@@ -297,7 +310,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """Return the hardware and the package versions of the measurement."""
     found = {"date": datetime.now().isoformat(timespec="minutes"), "python": platform.python_version()}
     found |= {"cores": str(os.cpu_count()), "system": platform.platform()}
     cpu = Path("/proc/cpuinfo")
@@ -326,7 +339,7 @@ def main() -> None:
         found = machine()
         about = ", ".join(f"{key} {value}" for key, value in found.items())
         contents = {"machine": found, "rows": [asdict(row) for row in rows]}
-        (TARGET / "table.json").write_text(json.dumps(contents, indent=2))  # after each work: it is a long way
+        (TARGET / "table.json").write_text(json.dumps(contents, indent=2))  # saved after each benchmark
         (TARGET / "table.md").write_text(f"{markdown(rows)}\n{about}\n")
     print(f"\n{markdown(rows)}\n{about}\n\ntable    {TARGET}/table.md (.json)")
 

@@ -1,4 +1,4 @@
-"""Data sets of the benchmarks' shapes, made from the digits that come with scikit-learn: nothing is downloaded."""
+"""Datasets for the benchmarks, generated from scikit-learn's digits without a download."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from helpers import idx
 from runner.dataset.digits import Digits
 
-HELD_OUT = 300  # of the 1,797 digits: they make test pictures, and never training pictures
+HELD_OUT = 300  # of the 1,797 digits, used for test images only
 
 
 def split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Pictures [N, 1, 8, 8] in 0..1 and classes [N]: for training and for testing, before anything is varied."""
+    """Return images [N, 1, 8, 8] in [0, 1] and classes [N] for training, and the same for testing."""
     images, targets = Digits(size=8).load().samples
     assert isinstance(images, Tensor)
     images = images.float() / 255
@@ -22,7 +22,11 @@ def split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def vary(images: Tensor, targets: Tensor, samples: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """So many pictures [samples, 1, size, size] as bytes and their classes: each moved, faded and with some noise."""
+    """Return random variations of the images: shifted, dimmed and with noise.
+
+    Returns:
+        Images [samples, 1, size, size], uint8, and their classes [samples].
+    """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(images), (samples,), generator=generator)
     inner, made = size - 8, []
@@ -39,7 +43,7 @@ def vary(images: Tensor, targets: Tensor, samples: int, size: int, seed: int) ->
 
 
 def mnist_shaped(root: Path) -> None:
-    """60,000 + 10,000 pictures of 28x28 as MNIST's four files, where torchvision looks for them."""
+    """Write 60,000 training and 10,000 test images of 28x28 in MNIST's file format, where torchvision expects them."""
     folder = root / "MNIST" / "raw"
     if (folder / "t10k-labels-idx1-ubyte").exists():
         return
@@ -51,7 +55,7 @@ def mnist_shaped(root: Path) -> None:
 
 
 def cifar_shaped(root: Path, samples: int = 10_000) -> None:
-    """So many training and a fifth as many test pictures of 3x32x32, as the files of CIFAR-10's binary version."""
+    """Write training images, and a fifth as many test images, of 3x32x32 in CIFAR-10's binary format."""
     folder = root / "cifar-10-batches-bin"
     if (folder / "test_batch.bin").exists():
         return
@@ -64,7 +68,7 @@ def cifar_shaped(root: Path, samples: int = 10_000) -> None:
 
 
 def png_folder(root: Path, samples: int = 100_000) -> None:
-    """So many PNG files of 3x32x32 in a folder for each class."""
+    """Write PNG files of 32x32 RGB images in one folder per class."""
     done = root / "pictures.done"
     if done.exists():
         return

@@ -1,4 +1,4 @@
-"""Runs a command and measures it as a whole process."""
+"""Measurement of a command as a whole process."""
 
 import json
 import os
@@ -14,14 +14,14 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass
 class Measured:
-    """One run of a command.
+    """Measurements of one run of a command.
 
     Args:
-        seconds: from prompt to prompt.
-        memory: MiB at most, of the largest of its processes.
-        first_step: seconds from the prompt until the first step was made.
-        per_second: images, or steps, trained a second, with validation.
-        values: what else it said of itself.
+        seconds: wall time of the command.
+        memory: peak resident memory of its largest process, in MiB.
+        first_step: seconds from the start of the command to the end of the first training step.
+        per_second: training images (or steps) per second, validation included.
+        values: further values that the command reports.
     """
 
     seconds: float
@@ -32,10 +32,13 @@ class Measured:
 
 
 def measure(folder: Path, *command: str) -> tuple[Measured, float, str]:
-    """Runs a command in a folder; returns also when it was started, and what it printed.
+    """Run a Python command in a folder and measure it.
+
+    Returns:
+        The measurements, the start time in seconds since the epoch, and the output.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     with (folder / "output.txt").open("w+") as output:
         wall, begun = time.time(), time.monotonic()
@@ -50,17 +53,17 @@ def measure(folder: Path, *command: str) -> tuple[Measured, float, str]:
 
 
 def script(folder: Path, name: str, *arguments: str) -> Measured:
-    """Runs one of the scripts in peers/; its last line of output says what it measured."""
+    """Run a script of peers/, which prints its measurements as the last line of its output."""
     measured, wall, text = measure(folder, str(PEERS / f"{name}.py"), *arguments)
-    told = json.loads(text.strip().rpartition("\n")[2])
-    measured.first_step = told.pop("first_step") - wall
-    measured.per_second = told.pop("per_second")
-    measured.values = told
+    reported = json.loads(text.strip().rpartition("\n")[2])
+    measured.first_step = reported.pop("first_step") - wall
+    measured.per_second = reported.pop("per_second")
+    measured.values = reported
     return measured
 
 
 def ours(folder: Path, *arguments: str) -> Measured:
-    """Runs `python -m runner`; results.json says what it measured."""
+    """Run `python -m runner` and read its measurements from results.json."""
     before = set(folder.glob("outputs/*/*"))
     measured, wall, _ = measure(folder, "-m", "runner", *arguments)
     (run,) = set(folder.glob("outputs/*/*")) - before
@@ -72,7 +75,7 @@ def ours(folder: Path, *arguments: str) -> Measured:
 
 
 def first_scalar(run: Path) -> float:
-    """When the first scalar was logged, in seconds since the epoch; with trainer.log_every=1 that is the first step."""
+    """Return when the first scalar was logged, in seconds since the epoch: the first step, if trainer.log_every=1."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     (path,) = (run / "tensorboard").glob("events.*")

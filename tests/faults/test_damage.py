@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, hostile or of another run, met by `resume`."""
+"""Tests of resume with damaged, malicious and mismatched checkpoints."""
 
 import os
 import random
@@ -22,25 +22,25 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 
 def flip(data: bytes, chance: random.Random) -> bytes:
-    """One bit is another."""
+    """Flip one bit."""
     damaged = bytearray(data)
     damaged[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     return bytes(damaged)
 
 
 def zero(data: bytes, chance: random.Random) -> bytes:
-    """A page is lost."""
+    """Zero one page."""
     at = chance.randrange(len(data) // PAGE) * PAGE
     return data[:at] + bytes(PAGE) + data[at + PAGE :]
 
 
 def cut(data: bytes, chance: random.Random) -> bytes:
-    """The end is missing."""
+    """Truncate at a random position."""
     return data[: chance.randrange(len(data))]
 
 
 @pytest.mark.parametrize("damage", [flip, zero, cut])
-def test_each_of_3000_damaged_checkpoints_is_noticed(
+def test_every_damaged_checkpoint_is_detected(
     runner: Callable[..., Path], damage: Callable[[bytes, random.Random], bytes]
 ) -> None:
     path = runner("trainer.max_steps=1", "model.hidden=[64]") / "checkpoints" / "last.pt"
@@ -57,7 +57,7 @@ def test_each_of_3000_damaged_checkpoints_is_noticed(
     assert noticed == 1000
 
 
-def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_no_more(runner: Callable[..., Path]) -> None:
+def test_resume_falls_back_to_previous_checkpoint(runner: Callable[..., Path]) -> None:
     undisturbed = runner("trainer.epochs=3")
     folder = runner("trainer.epochs=3")
     newest = max((folder / "checkpoints").glob("step-*.pt"))
@@ -69,7 +69,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_no_more(r
     assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
-def test_when_no_checkpoint_is_good_nothing_is_touched(
+def test_without_valid_checkpoint_resume_changes_nothing(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = runner("trainer.epochs=2")
@@ -83,7 +83,7 @@ def test_when_no_checkpoint_is_good_nothing_is_touched(
     assert contents(folder) == before
 
 
-def test_a_hostile_checkpoint_is_refused_and_its_code_never_runs(
+def test_malicious_checkpoint_is_rejected_without_running_code(
     runner: Callable[..., Path], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Hostile:
@@ -93,7 +93,7 @@ def test_a_hostile_checkpoint_is_refused_and_its_code_never_runs(
     folder = runner()
     for path in (folder / "checkpoints").iterdir():
         path.unlink()
-    save_checkpoint(folder / "checkpoints" / "last.pt", {"step": 12, "model": Hostile()})  # with a proof that is right
+    save_checkpoint(folder / "checkpoints" / "last.pt", {"step": 12, "model": Hostile()})  # with a valid checksum
     torch.save({"model": Hostile()}, folder / "checkpoints" / "best.pt")
     before = contents(folder)
     assert cli.main(["resume", str(folder), "trainer.epochs=4"]) == 1
@@ -104,7 +104,7 @@ def test_a_hostile_checkpoint_is_refused_and_its_code_never_runs(
     assert not (workdir / "pwned").exists()
 
 
-def test_a_config_that_was_edited_into_another_run_is_refused_with_the_difference(
+def test_edited_config_is_rejected_with_the_difference(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = runner()
@@ -116,7 +116,7 @@ def test_a_config_that_was_edited_into_another_run_is_refused_with_the_differenc
     assert contents(folder) == before
 
 
-def test_a_weight_that_is_not_finite_is_never_saved(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_non_finite_weights_are_not_saved(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "overflow_plugin.py").write_text(
         "import torch\n"
         "from runner.registry import OPTIMIZERS\n"

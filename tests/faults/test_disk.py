@@ -1,4 +1,4 @@
-"""Disks that are full, too small or read-only, under a real process."""
+"""Tests of real processes on full, too small and read-only disks."""
 
 import os
 import resource
@@ -25,14 +25,14 @@ def run(arguments: list[str], cwd: Path, before: Callable[[], None] | None = Non
 
 
 def in_own_mounts(script: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script that may mount file systems, which nobody else sees."""
+    """Run a script in its own mount namespace, where it may mount file systems."""
     apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     return subprocess.run(apart, capture_output=True, text=True)
 
 
 @pytest.mark.slow
-def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Path) -> None:
-    # Adam's state comes with the first step: the checkpoint after it is three times as large as the one before.
+def test_file_size_limit_fails_the_save_and_keeps_older_checkpoints(tmp_path: Path) -> None:
+    # Adam allocates its state at the first step, so checkpoints are three times as large from then on.
     first = run([*OFTEN, "optim=adam", "trainer.max_steps=3"], tmp_path)
     assert first.returncode == 0, first.stdout
     (folder,) = tmp_path.glob("outputs/*/*")
@@ -61,8 +61,8 @@ def test_a_file_size_limit_fails_the_save_and_keeps_what_was_saved(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_full_disk_keeps_the_old_checkpoint_and_tells_path_and_bytes(tmp_path: Path) -> None:
-    # A file system of its own, in a mount namespace of its own, so small that it fills while the run saves.
+def test_full_disk_keeps_old_checkpoints_and_reports_path_and_size(tmp_path: Path) -> None:
+    # A separate file system, small enough to fill up while the run saves.
     disk, outside = tmp_path / "disk", tmp_path / "outside"
     disk.mkdir()
     outside.mkdir()
@@ -83,7 +83,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_tells_path_and_bytes(tmp_path:
         load_checkpoint(folder / "checkpoints" / name)
 
 
-def test_a_read_only_output_folder_fails_at_the_start(tmp_path: Path) -> None:
+def test_read_only_output_folder_fails_at_start(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o ro tmpfs {tmp_path} && cd {tmp_path} && {sys.executable} -m runner"
     done = in_own_mounts(script)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -91,7 +91,7 @@ def test_a_read_only_output_folder_fails_at_the_start(tmp_path: Path) -> None:
     assert "Read-only file system" in done.stderr
 
 
-def test_when_tensorboard_and_csv_cannot_be_written_it_warns_once_and_trains_on(
+def test_failing_tensorboard_and_csv_warn_once_and_training_continues(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     announced = Tracker.__init__
@@ -112,7 +112,7 @@ def test_when_tensorboard_and_csv_cannot_be_written_it_warns_once_and_trains_on(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])
-def test_a_damaged_results_file_does_not_keep_a_run_from_resuming(runner: Callable[..., Path], damage: bytes) -> None:
+def test_resume_with_damaged_results_file(runner: Callable[..., Path], damage: bytes) -> None:
     folder = runner()
     (folder / "results.json").write_bytes(damage)
     assert cli.main(["resume", str(folder)]) == 0

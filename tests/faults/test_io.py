@@ -1,4 +1,4 @@
-"""Saves that are killed, refused or cut short at each of their I/O calls in turn: enumerated, not sampled."""
+"""Tests of checkpoint saves that are killed or fail at each of their I/O calls in turn."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ import torch
 from runner.checkpoint import Checkpoints, load_checkpoint
 from runner.errors import CheckpointError
 
-PIECES = 4  # a write of a whole file is made in so many, so that it can be torn
+PIECES = 4  # each write is split into this many, so that a kill can leave a partial file
 
 
 def at(step: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def at(step: int) -> dict[str, Any]:
 
 @contextmanager
 def io_layer(before: Callable[[str], None]) -> Iterator[None]:
-    """Calls `before` with its name ahead of every call by which a save changes the disk."""
+    """Call `before` with the name of each I/O call of a save, before the call is made."""
     open_path = Path.open
 
     class Torn:
@@ -67,18 +67,18 @@ def io_layer(before: Callable[[str], None]) -> Iterator[None]:
 
 
 def calls_of_a_save(folder: Path) -> list[str]:
-    """The names of the I/O calls of one save, among them every kind there is."""
+    """Return the names of the I/O calls of one save, which include every kind of call."""
     calls: list[str] = []
     checkpoints = prepared(folder)
     with io_layer(calls.append):
         checkpoints.save(at(3), best=True)
-    assert calls[:8] == ["open", *["write"] * PIECES, "fsync", "replace", "fsync"]  # the last one syncs the folder
+    assert calls[:8] == ["open", *["write"] * PIECES, "fsync", "replace", "fsync"]  # the last call syncs the folder
     assert {"open", "write", "fsync", "replace", "link", "unlink"} == set(calls)
     return calls
 
 
 def prepared(folder: Path) -> Checkpoints:
-    """A folder with the checkpoints of two steps, of which one may go."""
+    """Return checkpoints of two steps, of which the next save deletes one."""
     folder.mkdir()
     checkpoints = Checkpoints(folder, keep_last=1)
     for step in (1, 2):
@@ -87,7 +87,7 @@ def prepared(folder: Path) -> Checkpoints:
 
 
 def die_at(fatal: int, save: Callable[[], object]) -> None:
-    """Saves in this process, which is killed ahead of a call, or exits."""
+    """Save, and kill this process before the call with index `fatal`; exit if there is none."""
     calls: list[str] = []
 
     def count(name: str) -> None:
@@ -101,7 +101,7 @@ def die_at(fatal: int, save: Callable[[], object]) -> None:
 
 
 def intact(checkpoints: Checkpoints, *allowed: int) -> None:
-    """The newest checkpoint is one of the allowed steps, whole, and so is every file that counts."""
+    """Assert that all checkpoint files are valid and that the newest is from one of the allowed steps."""
     newest, problems = checkpoints.load_newest("cpu")
     assert newest is not None
     assert problems == []
@@ -112,7 +112,7 @@ def intact(checkpoints: Checkpoints, *allowed: int) -> None:
     assert load_checkpoint(checkpoints.best)["step"] >= newest["step"]
 
 
-def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(tmp_path: Path) -> None:
+def test_kill_at_any_call_leaves_a_valid_checkpoint(tmp_path: Path) -> None:
     calls = calls_of_a_save(tmp_path / "count")
     for fatal in range(len(calls)):
         checkpoints = prepared(tmp_path / str(fatal))
@@ -121,13 +121,13 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(tmp_path: Path) -> Non
             die_at(fatal, partial(checkpoints.save, at(3), best=True))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, calls[fatal]
         intact(checkpoints, 2, 3)
-        checkpoints.save(at(3), best=True)  # and the resumed run saves as ever
+        checkpoints.save(at(3), best=True)  # the resumed run can save again
         intact(checkpoints, 3)
         assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["best.pt", "last.pt", "step-000000003.pt"]
 
 
 @pytest.mark.parametrize("for_good", [False, True])
-def test_a_call_that_fails_is_told_and_no_torn_file_counts(tmp_path: Path, for_good: bool) -> None:
+def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(tmp_path: Path, for_good: bool) -> None:
     calls = calls_of_a_save(tmp_path / "count")
     for failing in range(len(calls)):
         checkpoints = prepared(tmp_path / str(failing))
@@ -139,11 +139,12 @@ def test_a_call_that_fails_is_told_and_no_torn_file_counts(tmp_path: Path, for_g
             if count == failing + 1 or (for_good and count > failing):
                 raise OSError(errno.EIO, "Input/output error")
 
-        told = ""
+        message = ""
         try:
             with io_layer(refuse):
                 checkpoints.save(at(3), best=True)
         except CheckpointError as error:
-            told = str(error)
-        assert told == "" or "Input/output error" in told, calls[failing]
-        intact(checkpoints, *((2, 3) if told else (3,)))  # what is not told has been made good: a link by a copy
+            message = str(error)
+        assert message == "" or "Input/output error" in message, calls[failing]
+        # An error that is not reported was handled: a failed link is replaced by a copy.
+        intact(checkpoints, *((2, 3) if message else (3,)))

@@ -1,4 +1,4 @@
-"""Real processes that are signalled, lose a worker, or run out of memory."""
+"""Tests of real processes that receive signals, lose a worker or run out of memory."""
 
 import signal
 import subprocess
@@ -15,18 +15,18 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 def folder_of(workdir: Path) -> Path:
-    """The run folder, once the run is at work in it."""
+    """Wait until the run has created its folder, and return it."""
     wait_until(lambda: any(workdir.glob("outputs/*/*/results.json")))
     return next(workdir.glob("outputs/*/*/results.json")).parent
 
 
 def trains(folder: Path) -> bool:
-    """Whether an epoch has ended."""
+    """Return whether the first epoch has ended."""
     return "INFO epoch " in (folder / "run.log").read_text()
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> float:
-    """Sends a signal; the seconds until the process has ended with the code that says so."""
+    """Send a signal and return the seconds until the process ends with the matching exit code."""
     began = time.monotonic()
     for _ in range(times):
         process.send_signal(number)
@@ -39,13 +39,13 @@ def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1)
 @pytest.mark.parametrize(
     "where",
     [
-        [],  # in a step
-        ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1"],  # nearly always in validation
-        ["trainer.checkpoint.every_steps=1"],  # nearly always in a save
+        [],  # in a training step
+        ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1"],  # almost always in validation
+        ["trainer.checkpoint.every_steps=1"],  # almost always in a save
     ],
     ids=["in a step", "in validation", "in a save"],
 )
-def test_a_signal_saves_and_ends_the_run_within_5_seconds(
+def test_signal_saves_and_ends_the_run_within_5_seconds(
     tmp_path: Path, number: signal.Signals, where: list[str]
 ) -> None:
     process = start(*LONG, *where, cwd=tmp_path)
@@ -57,7 +57,7 @@ def test_a_signal_saves_and_ends_the_run_within_5_seconds(
 
 
 @pytest.mark.slow
-def test_a_signal_to_the_workers_too_lets_the_run_save(tmp_path: Path) -> None:
+def test_run_saves_when_workers_are_signalled_too(tmp_path: Path) -> None:
     process = start(*LONG, "dataset.in_memory=false", "dataset.workers=2", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
@@ -68,9 +68,9 @@ def test_a_signal_to_the_workers_too_lets_the_run_save(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_signal_before_the_first_step_is_kept_for_it(tmp_path: Path) -> None:
+def test_signal_before_the_first_step_is_deferred(tmp_path: Path) -> None:
     process = start(*LONG, cwd=tmp_path)
-    folder = folder_of(tmp_path)  # the results are written before the data is read and the model built
+    folder = folder_of(tmp_path)  # results.json is written before the data is loaded and the model is built
     assert stop(process, signal.SIGTERM) < 5
     assert results(folder)["status"] == "interrupted"
     finish(start("resume", str(folder), "trainer.epochs=2", cwd=tmp_path))
@@ -78,7 +78,7 @@ def test_a_signal_before_the_first_step_is_kept_for_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_more_signals_while_it_saves_do_no_harm(tmp_path: Path) -> None:
+def test_repeated_signals_during_a_save(tmp_path: Path) -> None:
     process = start(*LONG, "trainer.checkpoint.every_steps=1", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
@@ -88,7 +88,7 @@ def test_more_signals_while_it_saves_do_no_harm(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_told_and_the_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_killed_worker_is_reported_and_run_resumes_bitwise(tmp_path: Path) -> None:
     streamed = [*TINY, "device.threads=1", "dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=400"]
     streamed += ["trainer.checkpoint.every_steps=1", "logger=none"]
     process = start(*streamed, cwd=tmp_path)
@@ -111,7 +111,7 @@ def test_a_killed_worker_is_told_and_the_run_resumes_bit_for_bit(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_out_of_memory_fails_by_name_and_can_be_resumed(tmp_path: Path) -> None:
+def test_out_of_memory_is_reported_and_run_can_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "hungry_plugin.py").write_text(
         "import os, torch\n"
         "from runner.registry import LOSSES\n"

@@ -1,4 +1,4 @@
-"""Sweeps whose driver, jobs or machine die."""
+"""Tests of sweeps whose driver, server or jobs are killed."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ TIMINGS = ("seconds", "started", "finished", "samples_per_second", "resumed", "c
 
 
 def table(folder: Path) -> Any:
-    """sweep.json without what depends on the clock."""
+    """Return sweep.json without timings."""
     return without_timings(json.loads((folder / "sweep.json").read_text()))
 
 
@@ -40,7 +40,7 @@ def only_sweep(workdir: Path) -> Path:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Live processes that were started in a folder, but for this one."""
+    """Return the ids of live processes with this working directory, except for this process."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
@@ -62,7 +62,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_sweep(workdir)
 
 
-def test_a_sweep_whose_driver_is_killed_anywhere_ends_in_the_same_table(undisturbed: Path, tmp_path: Path) -> None:
+def test_resume_after_killed_driver_gives_the_same_table(undisturbed: Path, tmp_path: Path) -> None:
     draw = random.Random(5)
     whole = results_time(undisturbed)
     kills = 0
@@ -76,9 +76,9 @@ def test_a_sweep_whose_driver_is_killed_anywhere_ends_in_the_same_table(undistur
         driver.kill()
         driver.communicate()
         kills += driver.returncode == -signal.SIGKILL
-        wait_until(partial(is_left, workdir))  # a driver that dies takes its jobs with it
+        wait_until(partial(is_left, workdir))  # the jobs end with their driver
         if not list(workdir.glob("outputs/*/*/sweep.yaml")):
-            continue  # it had not begun
+            continue  # killed before the sweep was created
         folder = only_sweep(workdir)
         finish(start("resume", str(folder), cwd=workdir))
         assert table(folder) == table(undisturbed)
@@ -98,12 +98,12 @@ def is_left(workdir: Path) -> bool:
 
 
 def results_time(folder: Path) -> float:
-    """Seconds from the first job's start to the last one's end, about."""
+    """Return the approximate duration of the sweep in seconds, with two jobs in parallel."""
     seconds: list[float] = [results(path)["seconds"]["total"] for path in folder.iterdir() if path.is_dir()]
     return sum(seconds) / 2
 
 
-def test_a_driver_that_dies_takes_its_jobs_and_their_workers_with_it(tmp_path: Path) -> None:
+def test_jobs_and_workers_end_when_the_driver_is_killed(tmp_path: Path) -> None:
     streamed = ["dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=5000"]
     driver = start("-m", *TINY, *streamed, "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
@@ -113,20 +113,20 @@ def test_a_driver_that_dies_takes_its_jobs_and_their_workers_with_it(tmp_path: P
     wait_until(partial(is_left, tmp_path))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread of the job has to notice")
-def test_a_driver_that_dies_takes_jobs_with_it_that_are_stuck(tmp_path: Path, deadly: list[str]) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG; elsewhere a thread of the job polls")
+def test_stuck_jobs_end_when_the_driver_is_killed(tmp_path: Path, deadly: list[str]) -> None:
     driver = start("-m", *deadly, "model.death=stuck", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
     time.sleep(1)
     jobs = len(processes_in(tmp_path))
     driver.kill()
-    driver.communicate(timeout=60)  # they have its output open
+    driver.communicate(timeout=60)  # the jobs keep the pipe open
     wait_until(partial(is_left, tmp_path))
-    assert jobs > 3  # the driver, its server, and the two
+    assert jobs > 3  # driver, server and two jobs
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_has_the_jobs_save_and_the_sweep_continued(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: signal.Signals, code: int) -> None:
     arguments = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=40", "seed=0,1,2"]
     driver = start(*arguments, cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
@@ -142,7 +142,7 @@ def test_a_signal_has_the_jobs_save_and_the_sweep_continued(tmp_path: Path, numb
     assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
 
 
-def test_a_signal_to_all_processes_at_once_lets_the_jobs_save(tmp_path: Path) -> None:
+def test_jobs_save_when_all_processes_are_signalled(tmp_path: Path) -> None:
     driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     signal_all(driver.pid, signal.SIGTERM)
@@ -150,7 +150,7 @@ def test_a_signal_to_all_processes_at_once_lets_the_jobs_save(tmp_path: Path) ->
     assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["interrupted"] * 2
 
 
-def test_a_job_that_does_not_save_is_not_waited_for_for_ever(tmp_path: Path, deadly: list[str]) -> None:
+def test_hanging_job_is_killed_after_the_grace_period(tmp_path: Path, deadly: list[str]) -> None:
     driver = start("-m", *deadly, "model.death=hang", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
     time.sleep(1)
@@ -159,13 +159,13 @@ def test_a_job_that_does_not_save_is_not_waited_for_for_ever(tmp_path: Path, dea
     assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["interrupted"] * 2
 
 
-def test_a_sweep_that_was_started_without_output_runs(tmp_path: Path) -> None:
+def test_sweep_runs_with_closed_standard_streams(tmp_path: Path) -> None:
     shell = shlex.join([sys.executable, "-m", "runner", "-m", *TINY, "seed=0,1"]) + " <&- >&- 2>&-"
     subprocess.run(shell, shell=True, cwd=tmp_path, check=True)
     assert [job["status"] for job in table(only_sweep(tmp_path))["jobs"]] == ["completed"] * 2
 
 
-def test_a_second_signal_does_not_wait(tmp_path: Path, deadly: list[str]) -> None:
+def test_second_signal_kills_the_jobs_at_once(tmp_path: Path, deadly: list[str]) -> None:
     driver = start("-m", *deadly, "model.death=hang", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/results.json"))) == 2)
     time.sleep(1)
@@ -177,7 +177,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, deadly: list[str]) -> Non
     assert {results(path)["status"] for path in folder.iterdir() if path.is_dir()} == {"interrupted"}
 
 
-def test_a_job_that_is_killed_is_told_and_continued(tmp_path: Path) -> None:
+def test_killed_job_is_reported_and_resumed(tmp_path: Path) -> None:
     driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=300", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/seed=0/checkpoints/last.pt"))))
     folder = only_sweep(tmp_path)
@@ -191,7 +191,7 @@ def test_a_job_that_is_killed_is_told_and_continued(tmp_path: Path) -> None:
     assert results(folder / "seed=0")["status"] == "completed"
 
 
-def test_a_server_that_is_killed_costs_the_jobs_that_ran_and_no_other(tmp_path: Path) -> None:
+def test_killed_server_fails_only_the_running_jobs(tmp_path: Path) -> None:
     driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=60", "seed=0,1,2", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     (server,) = [number for number in processes_in(tmp_path) if parent_of(number) == driver.pid and is_server(number)]
@@ -218,7 +218,7 @@ def command_of(process: int) -> bytes:
     return Path(f"/proc/{process}/cmdline").read_bytes()
 
 
-def test_sweeps_at_the_same_time_do_not_disturb_each_other(undisturbed: Path, tmp_path: Path) -> None:
+def test_concurrent_sweeps_are_independent(undisturbed: Path, tmp_path: Path) -> None:
     for driver in [start(*SWEEP, cwd=tmp_path) for _ in range(3)]:
         finish(driver)
     folders = list(tmp_path.glob("outputs/*/*"))
@@ -227,7 +227,7 @@ def test_sweeps_at_the_same_time_do_not_disturb_each_other(undisturbed: Path, tm
         assert table(folder) == table(undisturbed)
 
 
-def test_a_hundred_jobs_leave_the_driver_as_small_as_it_was(tmp_path: Path) -> None:
+def test_driver_memory_does_not_grow_with_jobs(tmp_path: Path) -> None:
     arguments = ["-m", *TINY, "trainer.epochs=1", "seed=range(100)"]
     driver = start(*arguments, cwd=tmp_path)
     sizes: dict[int, int] = {}
@@ -259,7 +259,7 @@ def test_other_launchers_run_the_same_jobs(tmp_path: Path, deadly: list[str], la
 
 
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray", "basic"])
-def test_a_stop_reaches_jobs_of_other_launchers_and_no_more_are_started(tmp_path: Path, launcher: str) -> None:
+def test_signal_stops_sweeps_of_other_launchers(tmp_path: Path, launcher: str) -> None:
     arguments = [f"hydra/launcher={launcher}", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1"]
     driver = start("-m", *arguments, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
@@ -268,17 +268,17 @@ def test_a_stop_reaches_jobs_of_other_launchers_and_no_more_are_started(tmp_path
     folder = only_sweep(tmp_path)
     assert "left     2 jobs: seed=0, seed=1" in output
     assert f"go on    python -m runner resume {folder}" in output
-    if launcher == "basic":  # the others do not pass the signal on, or leave no time to save
+    if launcher == "basic":  # the others do not forward the signal, or leave no time to save
         assert [job["status"] for job in table(folder)["jobs"]] == ["interrupted", "waiting"]
 
 
-def test_a_job_that_a_cluster_takes_its_place_from_saves_and_is_continued_later(tmp_path: Path) -> None:
+def test_preempted_job_saves_and_is_requeued(tmp_path: Path) -> None:
     driver = start(
         "-m", "hydra/launcher=submitit_local", "device.threads=1", "trainer.epochs=40", "seed=0", cwd=tmp_path
     )
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
     (job,) = [number for number in processes_in(tmp_path) if b"submitit.core._submit" in command_of(number)]
-    signal_all(job, signal.SIGUSR2)  # as SLURM does at the end of the time, or for a job that matters more
+    signal_all(job, signal.SIGUSR2)  # as SLURM does on timeout or preemption
     finish(driver)
     (folder,) = [path.parent for path in tmp_path.glob("outputs/*/*/*/results.json")]
     assert results(folder)["status"] == "completed"

@@ -1,4 +1,4 @@
-"""Real processes that train one model together, started as torchrun starts them."""
+"""Tests of distributed training, with processes started as torchrun starts them."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public all the same
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not explicitly re-exported
 
 from conftest import TINY
 from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
@@ -39,16 +39,16 @@ class Faulty(nn.Sequential):
 
 @pytest.fixture
 def torchrun() -> Iterator[Start]:
-    """Starts the program as some processes of one run; as torchrun does, but on this machine's own address alone."""
+    """Return a function that starts the processes of one run as torchrun does, on the loopback interface only."""
     stores: list[TCPStore] = []
     started: list[subprocess.Popen[str]] = []
 
     def start_all(*arguments: str, cwd: Path, processes: int = 2) -> list[subprocess.Popen[str]]:
-        door = socket.socket()
-        door.bind(("127.0.0.1", 0))
-        door.listen()
-        port = door.getsockname()[1]
-        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=door.detach())
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
         stores.append(store)
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
         shared |= {"WORLD_SIZE": str(processes), "GLOO_SOCKET_IFNAME": "lo"}
@@ -58,7 +58,7 @@ def torchrun() -> Iterator[Start]:
         return together
 
     yield start_all
-    for process in started:  # where a test failed, they wait for each other
+    for process in started:  # after a failed test they may still wait for each other
         process.kill()
         process.communicate()
 
@@ -72,11 +72,12 @@ def trains(folder: Path) -> bool:
     return "INFO epoch " in (folder / "run.log").read_text()
 
 
-def test_two_processes_train_as_one_and_the_first_alone_tells(tmp_path: Path, torchrun: Start) -> None:
+def test_two_processes_match_one_and_only_the_first_logs(tmp_path: Path, torchrun: Start) -> None:
     arguments = [*TINY, "trainer.batch_size=45", "trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.ema=0.9"]
     (tmp_path / "alone").mkdir()
     finish(start(*arguments, cwd=tmp_path / "alone"))
-    streamed = ["dataset.in_memory=false", "dataset.workers=1", "trainer.eval_batch_size=71"]  # 143: the last has one
+    # The validation split has 143 samples, so that its last batch has a single one.
+    streamed = ["dataset.in_memory=false", "dataset.workers=1", "trainer.eval_batch_size=71"]
     first, second = torchrun(*arguments, *streamed, cwd=tmp_path)
     assert "on cpu (1 threads), 2 processes" in finish(first)
     assert finish(second) == ""
@@ -88,7 +89,7 @@ def test_two_processes_train_as_one_and_the_first_alone_tells(tmp_path: Path, to
     assert len(metrics_table(together)) == len(metrics_table(alone)) == 3
 
 
-def test_a_method_with_a_closure_sees_the_loss_of_all(tmp_path: Path, torchrun: Start) -> None:
+def test_closure_returns_the_global_loss(tmp_path: Path, torchrun: Start) -> None:
     arguments = [*TINY, "optim=lbfgs", "trainer.max_steps=1", "trainer.batch_size=600"]
     (tmp_path / "alone").mkdir()
     finish(start(*arguments, cwd=tmp_path / "alone"))
@@ -98,7 +99,7 @@ def test_a_method_with_a_closure_sees_the_loss_of_all(tmp_path: Path, torchrun: 
     assert together["val"] == pytest.approx(alone["val"], rel=1e-3)
 
 
-def test_killed_at_any_instant_and_resumed_they_end_where_they_would_have(tmp_path: Path, torchrun: Start) -> None:
+def test_resume_after_kill_equals_undisturbed_run(tmp_path: Path, torchrun: Start) -> None:
     arguments = [*TINY, *RANDOM, "trainer.batch_size=64", "trainer.epochs=30", "trainer.checkpoint.every_steps=3"]
     (tmp_path / "undisturbed").mkdir()
     for process in torchrun(*arguments, cwd=tmp_path / "undisturbed"):
@@ -124,13 +125,13 @@ def test_killed_at_any_instant_and_resumed_they_end_where_they_would_have(tmp_pa
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_one_stops_all_after_the_same_step(
+def test_signal_to_one_process_stops_all_after_the_same_step(
     tmp_path: Path, torchrun: Start, number: signal.Signals, rank: int
 ) -> None:
     processes = torchrun(*LONG, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))
     processes[rank].send_signal(number)
-    codes = [143, 143]  # who was not asked ends as after a SIGTERM
+    codes = [143, 143]  # processes without a signal of their own exit as after SIGTERM
     codes[rank] = 130 if number == signal.SIGINT else 143
     for process, code in zip(processes, codes, strict=True):
         finish(process, code)
@@ -139,14 +140,14 @@ def test_a_signal_to_one_stops_all_after_the_same_step(
     assert checkpoint(folder)["step"] == results(folder)["step"] > 0
 
 
-def test_they_diverge_together(tmp_path: Path, torchrun: Start) -> None:
+def test_divergence_ends_all_processes(tmp_path: Path, torchrun: Start) -> None:
     first, second = torchrun(*TINY, "optim.lr=1e38", "trainer.epochs=50", cwd=tmp_path)
     assert "Try a lower optim.lr" in finish(first, 3)
     assert finish(second, 3) == ""
     assert results(only_run(tmp_path))["status"] == "diverged"
 
 
-def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path, torchrun: Start) -> None:
+def test_killed_process_is_reported_and_run_resumes_on_one_process(tmp_path: Path, torchrun: Start) -> None:
     changed = ["trainer.batch_size=64", "trainer.checkpoint.every_steps=10", "trainer.epochs=3000"]
     first, second = torchrun(*TINY, *RANDOM, *changed, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
@@ -168,7 +169,7 @@ def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "output"),
     [
         (["optim.lrr=1"], 2, "error: optim.lrr: no such key"),
         (["-m", "seed=0,1"], 2, "error: torchrun: its processes train one run together"),
@@ -179,29 +180,29 @@ def test_one_that_is_killed_is_told_and_one_process_alone_goes_on(tmp_path: Path
         ([*TINY, "dry_run=true"], 0, "dry run: nothing was created"),
     ],
 )
-def test_what_is_no_training_the_first_one_does_alone(
-    tmp_path: Path, torchrun: Start, arguments: list[str], code: int, told: str
+def test_only_the_first_process_runs_other_commands(
+    tmp_path: Path, torchrun: Start, arguments: list[str], code: int, output: str
 ) -> None:
     first, second = torchrun(*arguments, cwd=tmp_path)
-    assert told in finish(first, code)
+    assert output in finish(first, code)
     assert finish(second, code) == ""
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
-def test_a_batch_without_a_sample_for_each_is_refused(tmp_path: Path, torchrun: Start) -> None:
+def test_batch_with_fewer_samples_than_processes_raises(tmp_path: Path, torchrun: Start) -> None:
     first, second = torchrun(*TINY, "trainer.batch_size=1294", cwd=tmp_path)
     assert "trainer.batch_size: found 1294, which leaves 1 samples for the last batch" in finish(first, 2)
     finish(second, 2)
 
 
-def test_the_processes_of_torchrun_do_not_resume_a_sweep(tmp_path: Path, torchrun: Start) -> None:
+def test_resuming_a_sweep_under_torchrun_raises(tmp_path: Path, torchrun: Start) -> None:
     finish(start("-m", *TINY, "seed=0,1", cwd=tmp_path))
     first, second = torchrun("resume", str(only_run(tmp_path)), cwd=tmp_path)
     assert "error: torchrun: its processes train one run together" in finish(first, 2)
     assert finish(second, 2) == ""
 
 
-def test_a_validation_split_with_fewer_samples_than_processes_is_measured(tmp_path: Path, torchrun: Start) -> None:
+def test_validation_split_with_fewer_samples_than_processes(tmp_path: Path, torchrun: Start) -> None:
     small = ["dataset=line", "dataset.val_share=0.02", "dataset.test_share=0.2"]
     arguments = ["experiment=line", *small, "trainer.epochs=2"]
     (tmp_path / "alone").mkdir()
@@ -212,19 +213,19 @@ def test_a_validation_split_with_fewer_samples_than_processes_is_measured(tmp_pa
     assert results(together)["val"]["loss"] == pytest.approx(results(alone)["val"]["loss"], rel=1e-4)
 
 
-def test_a_fault_of_one_process_is_told_with_its_traceback(tmp_path: Path, torchrun: Start) -> None:
+def test_exception_in_one_process_is_reported_with_traceback(tmp_path: Path, torchrun: Start) -> None:
     (tmp_path / "faulty.py").write_text(FAULTY)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "faulty.yaml").write_text("name: faulty\n")
     own = ["plugins=[faulty]", "--config-dir", "conf", "model=faulty", "dataset.size=8"]
     first, second = torchrun(*own, cwd=tmp_path)
-    told = finish(second, 1)
-    assert told.startswith("error: process 1: Traceback")
-    assert "ValueError: on purpose" in told
+    output = finish(second, 1)
+    assert output.startswith("error: process 1: Traceback")
+    assert "ValueError: on purpose" in output
     assert "torchrun: no message gets through" in finish(first, 1)
 
 
-def test_a_signal_is_heard_within_validation(tmp_path: Path, torchrun: Start) -> None:
+def test_signal_during_validation(tmp_path: Path, torchrun: Start) -> None:
     often = ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1", "trainer.checkpoint.every_epochs=1000"]
     processes = torchrun(*LONG, *often, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))

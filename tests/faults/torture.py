@@ -1,10 +1,10 @@
-"""Kills runs at random instants, resumes them, and compares with runs that nobody disturbed, at tolerance 0.
+"""Kill runs at random instants, resume them, and compare them bit for bit with undisturbed runs.
 
-    make torture KILLS=300        or        python tests/faults/torture.py --kills 300 --seed 1
+Usage: make torture KILLS=300, or python tests/faults/torture.py --kills 300 --seed 1
 
-Each start is a process of its own, forked from this one, which has imported torch but computed nothing, so that a start
-costs milliseconds and many more instants can be tried. SIGKILL reaches it at any of them: while it makes the folder,
-trains, validates, saves, draws or resumes.
+Each run is forked from this process, which has imported torch but computed nothing, so that starting one takes
+milliseconds and many instants can be tried: while the run creates its folder, trains, validates, saves, plots or
+resumes.
 """
 
 import argparse
@@ -25,29 +25,31 @@ from runner import cli
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import checkpoint, equal, metrics_table, results, scalars
 
-# Imported once, before any process is forked: what a run would import.
+# Modules that a run imports, imported once before the first fork.
 for module in ("torch._dynamo", "torch.utils.tensorboard.writer", "sklearn.datasets", "matplotlib.figure"):
     importlib.import_module(module)
 
 SMALL = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "device.threads=1", "trainer.epochs=12"]
 SMALL += ["model.dropout=0.3", "trainer.batch_size=128", "trainer.log_every=3", "trainer.checkpoint.every_steps=2"]
 AUGMENTED = ["dataset.augment.shift=1", "dataset.augment.flip=true", "dataset.augment.erase=0.3"]
+# fmt: off
 VARIANTS = {
     "in memory, augmented, EMA, accumulation, early stopping": [
         *AUGMENTED,
-        *("model.norm=batch", "scheduler=cosine", "trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1"),
-        *("trainer.validate_every='4 steps'", "trainer.early_stopping.patience=6", "trainer.checkpoint.keep_last=1"),
+        "model.norm=batch", "scheduler=cosine", "trainer.ema=0.9", "trainer.accumulate=2", "trainer.clip_norm=1",
+        "trainer.validate_every='4 steps'", "trainer.early_stopping.patience=6", "trainer.checkpoint.keep_last=1",
     ],
     "streamed by 2 workers, augmented, bf16, adam": [
-        *("dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16"),
-        *("scheduler=cosine", "scheduler.interval=epoch", *AUGMENTED),
+        "dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16",
+        "scheduler=cosine", "scheduler.interval=epoch", *AUGMENTED,
     ],
     "streamed, fp16, nesterov": ["dataset.in_memory=false", "trainer.precision=fp16", "optim.nesterov=true"],
 }
+# fmt: on
 
 
 def start(folder: Path, arguments: list[str]) -> int:
-    """Runs the program in a forked process, in `folder`; returns its process id."""
+    """Run the program in `folder` in a forked process and return the process id."""
     child = os.fork()
     if child == 0:
         os.setsid()
@@ -66,17 +68,17 @@ def start(folder: Path, arguments: list[str]) -> int:
 
 
 def finish(child: int) -> int:
-    """Waits for a process; its exit code, negative for the signal that killed it."""
+    """Wait for a process and return its exit code; minus the signal number if a signal killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run_folder(folder: Path) -> Path | None:
-    """The run folder that can be resumed, if there is one yet."""
+    """Return the run folder, or None if no run that can be resumed exists yet."""
     return next((config.parent for config in folder.glob("outputs/*/*/config.yaml")), None)
 
 
 def undisturbed(folder: Path, arguments: list[str]) -> tuple[Path, float]:
-    """A run that nobody kills, and how long it took in seconds."""
+    """Run without a kill and return the run folder and the duration in seconds."""
     folder.mkdir()
     began = time.monotonic()
     code = finish(start(folder, arguments))
@@ -87,18 +89,22 @@ def undisturbed(folder: Path, arguments: list[str]) -> tuple[Path, float]:
 
 
 def killed(folder: Path, arguments: list[str], seconds: float, chance: random.Random) -> tuple[Path, list[str]]:
-    """A run that is killed and resumed until it completes; where it was at each kill."""
+    """Run, kill and resume until the run completes.
+
+    Returns:
+        The run folder, and the newest saved step at each kill.
+    """
     folder.mkdir()
     kills = []
     while True:
         found = run_folder(folder)
         child = start(folder, arguments if found is None else ["resume", str(found)])
-        if chance.random() < 0.3:  # at any instant, from the first import to the last picture
+        if chance.random() < 0.3:  # at any instant, from start-up to the last plot
             time.sleep(chance.uniform(0, 1.2 * seconds))
-        else:  # while it trains and saves
+        else:  # soon after a save
             wait_for_a_save(folder, saved_step(found), timeout=seconds)
             time.sleep(chance.uniform(0, 0.2 * seconds))
-        with contextlib.suppress(ProcessLookupError):  # it has ended before
+        with contextlib.suppress(ProcessLookupError):  # it has already ended
             os.killpg(child, signal.SIGKILL)
         code = finish(child)
         found = run_folder(folder)
@@ -111,20 +117,20 @@ def killed(folder: Path, arguments: list[str], seconds: float, chance: random.Ra
 
 
 def wait_for_a_save(folder: Path, known: str, timeout: float) -> None:
-    """Waits until the newest saved step is another one."""
+    """Wait until the newest saved step is no longer `known`, at most `timeout` seconds."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and saved_step(run_folder(folder)) == known:
         time.sleep(0.001)
 
 
 def saved_step(folder: Path | None) -> str:
-    """The newest saved step of a run folder; - when there is none."""
+    """Return the newest saved step of a run folder, or `-` if there is none."""
     files = sorted(folder.glob("checkpoints/step-*.pt")) if folder else []
     return str(int(files[-1].stem.removeprefix("step-"))) if files else "-"
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What of two runs is not equal, bit for bit."""
+    """Return the names of everything in which two runs are not equal bit for bit."""
     pairs = {name: (checkpoint(one, f"{name}.pt"), checkpoint(other, f"{name}.pt")) for name in ("last", "best")}
     found = [f"{name}.pt: {key}" for name, (a, b) in pairs.items() for key in a if not equal(a[key], b[key])]
     found += ["metrics.csv"] if metrics_table(one) != metrics_table(other) else []
@@ -135,7 +141,12 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def torture(kills: int, seed: int) -> int:
-    """Kills so many times, all variants in turn; returns how many runs came out different."""
+    """Kill runs of all variants in turn and return the number of runs that differ.
+
+    Args:
+        kills: number of kills.
+        seed: seed of the instants.
+    """
     chance = random.Random(seed)
     done = bad = runs = 0
     with tempfile.TemporaryDirectory() as scratch:

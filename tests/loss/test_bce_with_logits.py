@@ -24,18 +24,18 @@ def loss(**values: Any) -> nn.BCEWithLogitsLoss:
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("pos_weight", [None, [2.0], [1.0, 2.0, 3.0]])
-def test_is_torchs_own_figure(pos_weight: list[float] | None, reduction: str) -> None:
+def test_equals_torch(pos_weight: list[float] | None, reduction: str) -> None:
     weight = None if pos_weight is None else torch.tensor(pos_weight)
     torchs = F.binary_cross_entropy_with_logits(OUTPUTS, VALUES, pos_weight=weight, reduction=reduction)
     assert torch.equal(loss(pos_weight=pos_weight, reduction=reduction)(OUTPUTS, VALUES), torchs)
 
 
-def test_classes_become_one_hot(tiny: Callable[..., Config]) -> None:
+def test_class_targets_are_one_hot_encoded(tiny: Callable[..., Config]) -> None:
     spec = Spec(task="classification", in_shape=(1,), out_features=3)
     built = build_loss(tiny("loss=bce_with_logits"), spec, torch.ones(3))
     assert torch.equal(built(OUTPUTS, torch.tensor([0, 2])), loss()(OUTPUTS, VALUES))
 
 
-def test_a_wrong_number_of_weights_is_refused(tiny: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"loss.pos_weight: found \[1, 2\]: pos_weight has 2 numbers for 10 classes"):
+def test_wrong_number_of_weights_raises(tiny: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"loss.pos_weight: found \[1, 2\]: pos_weight has 2 values for 10 classes"):
         check(tiny("loss=bce_with_logits", "loss.pos_weight=[1,2]"))

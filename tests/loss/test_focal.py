@@ -17,20 +17,20 @@ def loss(**values: Any) -> Focal:
     return built
 
 
-def test_a_known_sample_counts_less() -> None:
+def test_well_classified_sample_is_down_weighted() -> None:
     outputs, target = torch.tensor([[0.6, 0.3, 0.05, 0.05]]).log(), torch.tensor([0])
     torch.testing.assert_close(loss()(outputs, target), 0.16 * F.cross_entropy(outputs, target))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_without_gamma_it_is_cross_entropy(reduction: str) -> None:
+def test_gamma_zero_equals_cross_entropy(reduction: str) -> None:
     found = loss(gamma=0.0, reduction=reduction)(LOGITS, TARGETS)
     assert torch.equal(found, F.cross_entropy(LOGITS, TARGETS, reduction=reduction))
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
 @pytest.mark.parametrize("alpha", [None, [0.25, 0.5, 1.0, 2.0]])
-def test_is_equations_4_and_5(alpha: list[float] | None, gamma: float) -> None:
+def test_matches_equations_4_and_5(alpha: list[float] | None, gamma: float) -> None:
     p = LOGITS.softmax(1)[torch.arange(8), TARGETS]
     weights = torch.ones(8) if alpha is None else torch.tensor(alpha)[TARGETS]
     each = -weights * (1 - p) ** gamma * p.log()
@@ -40,14 +40,14 @@ def test_is_equations_4_and_5(alpha: list[float] | None, gamma: float) -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_a_sample_known_for_sure_has_a_finite_gradient(gamma: float) -> None:
+def test_gradient_is_finite_for_probability_one(gamma: float) -> None:
     outputs = torch.tensor([[100.0, 0.0, 0.0, 0.0]], requires_grad=True)
     loss(gamma=gamma)(outputs, torch.tensor([0])).backward()
     assert outputs.grad is not None
     assert outputs.grad.isfinite().all()
 
 
-def test_the_weights_move_with_it_and_are_not_trained() -> None:
+def test_alpha_is_a_buffer() -> None:
     built = loss(alpha=[1.0, 2.0, 3.0, 4.0]).to("meta")
     assert built.alpha is not None
     assert built.alpha.device.type == "meta"
@@ -58,9 +58,9 @@ def test_the_weights_move_with_it_and_are_not_trained() -> None:
     ("values", "problem"),
     [
         ({"gamma": -1.0}, "gamma must be at least 0, found -1.0"),
-        ({"alpha": [1.0]}, "alpha has 1 numbers for 4 classes"),
+        ({"alpha": [1.0]}, "alpha has 1 values for 4 classes"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(values: dict[str, Any], problem: str) -> None:
+def test_invalid_arguments_raise(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         loss(**values)

@@ -19,19 +19,19 @@ def loss(**values: Any) -> nn.NLLLoss:
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weight", [None, [1.0, 10.0, 100.0, 100.0], "balanced"])
-def test_after_log_softmax_it_equals_cross_entropy(weight: Any, reduction: str) -> None:
+def test_equals_cross_entropy_after_log_softmax(weight: Any, reduction: str) -> None:
     values = {"weight": weight, "reduction": reduction}
     cross_entropy = LOSSES.build("cross_entropy", values, class_counts=COUNTS)
     assert torch.equal(loss(**values)(LOGITS.log_softmax(1), TARGETS), cross_entropy(LOGITS, TARGETS))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_is_torchs_own_figure(reduction: str) -> None:
+def test_equals_torch(reduction: str) -> None:
     found = loss(weight=[1.0, 10.0, 100.0, 100.0], reduction=reduction, ignore_index=1)(LOGITS, TARGETS)
     weight = torch.tensor([1.0, 10.0, 100.0, 100.0])
     assert torch.equal(found, F.nll_loss(LOGITS, TARGETS, weight, reduction=reduction, ignore_index=1))
 
 
-def test_a_wrong_number_of_weights_is_refused() -> None:
-    with pytest.raises(ValueError, match="weight has 2 numbers for 4 classes"):
+def test_wrong_number_of_weights_raises() -> None:
+    with pytest.raises(ValueError, match="weight has 2 values for 4 classes"):
         loss(weight=[1.0, 2.0])

@@ -13,7 +13,7 @@ def kinds(layers: nn.Sequential) -> list[str]:
     return [type(layer).__name__ for layer in layers]
 
 
-def test_computes_convolutions_with_pooling_and_then_linear_layers() -> None:
+def test_forward_matches_functional_implementation() -> None:
     model = CNN((3, 12, 8), 5, channels=[4, 6], hidden=[7])
     w1, b1, w2, b2, w3, b3, w4, b4 = model.parameters()
     images = torch.rand(2, 3, 12, 8)
@@ -26,12 +26,12 @@ def test_computes_convolutions_with_pooling_and_then_linear_layers() -> None:
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("pool", [1, 2, 3])
 @pytest.mark.parametrize("in_shape", [(1, 9, 9), (3, 13, 10)])
-def test_sizes_are_inferred(in_shape: tuple[int, ...], pool: int, kernel_size: int) -> None:
+def test_infers_linear_input_size(in_shape: tuple[int, ...], pool: int, kernel_size: int) -> None:
     model = CNN(in_shape, 7, channels=[2, 3], hidden=[], kernel_size=kernel_size, pool=pool)
     assert model(torch.rand(2, *in_shape)).shape == (2, 7)
 
 
-def test_normalisation_comes_before_the_activation_and_dropout_before_each_linear_layer() -> None:
+def test_order_of_normalization_activation_and_dropout() -> None:
     values = {"channels": [4], "hidden": [5], "norm": "batch", "activation": "tanh", "dropout": 0.5}
     model: CNN = MODELS.build("cnn", values, in_shape=(1, 8, 8), out_features=3)
     assert kinds(model.blocks) == ["Conv2d", "BatchNorm2d", "Tanh", "MaxPool2d"]
@@ -39,7 +39,7 @@ def test_normalisation_comes_before_the_activation_and_dropout_before_each_linea
     assert {layer.p for layer in model.layers if isinstance(layer, nn.Dropout)} == {0.5}
 
 
-def test_without_blocks_and_hidden_layers_it_is_a_linear_model() -> None:
+def test_without_blocks_and_hidden_layers_is_linear() -> None:
     assert sum(parameter.numel() for parameter in CNN((1, 8, 8), 3, channels=[], hidden=[]).parameters()) == 65 * 3
 
 
@@ -50,11 +50,11 @@ def test_without_blocks_and_hidden_layers_it_is_a_linear_model() -> None:
         ({"hidden": [-1]}, "hidden must be at least 1, found -1"),
         ({"kernel_size": 0}, "kernel_size must be at least 1, found 0"),
         ({"pool": 0}, "pool must be at least 1, found 0"),
-        ({"channels": [4] * 4}, "4 poolings by 2 leave nothing of an image of 8x8"),
+        ({"channels": [4] * 4}, "4 blocks with pool=2 reduce images of 8x8 to nothing"),
         ({"dropout": 1.5}, "dropout probability has to be between 0 and 1"),
         ({"in_shape": (64,)}, r"needs images of shape \(C, H, W\), found \(64,\)"),
     ],
 )
-def test_values_out_of_range_are_refused(values: dict[str, Any], problem: str) -> None:
+def test_invalid_arguments_raise(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         CNN(**{"in_shape": (1, 8, 8), "out_features": 3, "channels": [4], "hidden": [5], **values})

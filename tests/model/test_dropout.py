@@ -12,22 +12,22 @@ def drop(p: float, inputs: Tensor, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
-def test_drops_its_share_anywhere_and_keeps_the_mean(p: float) -> None:
+def test_drops_with_probability_p_and_preserves_the_mean(p: float) -> None:
     outputs = drop(p, torch.ones(400, 500))
     dropped = outputs == 0
     assert dropped.float().mean().item() == pytest.approx(p, abs=0.005)
-    assert dropped.float().mean(0).var() < 2 * p * (1 - p) / 400  # evenly: no column has more than chance gives it
+    assert dropped.float().mean(0).var() < 2 * p * (1 - p) / 400  # evenly: the columns vary no more than by chance
     assert outputs[~dropped].unique().tolist() == pytest.approx([1 / (1 - p)], rel=1e-4)
     assert outputs.mean().item() == pytest.approx(1, abs=0.05)
 
 
-def test_neighbours_are_dropped_independently() -> None:
+def test_neighboring_elements_are_dropped_independently() -> None:
     left, right = (drop(0.5, torch.ones(1_000_000)) == 0).float().view(-1, 2).unbind(1)
     for first, second in ((left, right), (left[:-1], left[1:]), (right[:-1], left[1:])):
         assert torch.corrcoef(torch.stack([first, second]))[0, 1].abs() < 0.01
 
 
-def test_the_gradient_flows_where_values_were_kept() -> None:
+def test_gradient_uses_the_same_mask() -> None:
     inputs = torch.rand(50, 7, requires_grad=True)
     outputs = drop(0.3, inputs)
     outputs.sum().backward()
@@ -36,13 +36,13 @@ def test_the_gradient_flows_where_values_were_kept() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3,), (5, 7), (2, 3, 4, 5)])
-def test_the_seed_decides(shape: tuple[int, ...]) -> None:
+def test_same_seed_gives_same_mask(shape: tuple[int, ...]) -> None:
     inputs = torch.rand(shape)
     assert torch.equal(drop(0.5, inputs), drop(0.5, inputs))
     assert not torch.equal(drop(0.5, torch.ones(100)), drop(0.5, torch.ones(100), seed=1))
 
 
-def test_the_order_in_memory_and_the_type_stay() -> None:
+def test_preserves_memory_format_and_dtype() -> None:
     pictures = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
     assert drop(0.5, pictures).is_contiguous(memory_format=torch.channels_last)
     assert drop(0.5, pictures.bfloat16()).dtype == torch.bfloat16
@@ -50,11 +50,11 @@ def test_the_order_in_memory_and_the_type_stay() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
-def test_none_and_all_are_as_in_torch(p: float) -> None:
+def test_p_of_zero_and_one_match_torch(p: float) -> None:
     inputs = torch.rand(10)
     assert torch.equal(drop(p, inputs), nn.Dropout(p)(inputs))
 
 
-def test_it_is_for_training_alone() -> None:
+def test_is_identity_in_eval_mode() -> None:
     inputs = torch.rand(10)
     assert Dropout(0.5).eval()(inputs) is inputs

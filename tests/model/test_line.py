@@ -4,12 +4,12 @@ from runner.model.line import Line
 from runner.registry import MODELS
 
 
-def test_starts_at_zero_with_parameters_named_w_and_b() -> None:
+def test_parameters_w_and_b_are_initialized_to_zero() -> None:
     model = Line((1,), 1)
     assert {name: parameter.tolist() for name, parameter in model.named_parameters()} == {"w": [[0.0]], "b": [0.0]}
 
 
-def test_computes_a_straight_line() -> None:
+def test_computes_straight_line() -> None:
     model = Line((1,), 1)
     with torch.no_grad():
         model.w.fill_(2)
@@ -17,7 +17,7 @@ def test_computes_a_straight_line() -> None:
     torch.testing.assert_close(model(torch.tensor([[0.0], [0.5], [-4.0]])), torch.tensor([[3.0], [4.0], [-5.0]]))
 
 
-def test_with_more_inputs_and_outputs_it_is_linear_regression() -> None:
+def test_multiple_inputs_and_outputs() -> None:
     model = Line((1, 2, 3), 4)
     with torch.no_grad():
         model.w.normal_()
@@ -26,5 +26,5 @@ def test_with_more_inputs_and_outputs_it_is_linear_regression() -> None:
     torch.testing.assert_close(model(inputs), torch.einsum("bi,io->bo", inputs.reshape(5, 6), model.w) + model.b)
 
 
-def test_is_built_by_its_name() -> None:
+def test_builds_from_registry() -> None:
     assert isinstance(MODELS.build("line", {}, in_shape=(1,), out_features=1), Line)

@@ -10,7 +10,7 @@ def kinds(model: MLP) -> list[str]:
     return [type(layer).__name__ for layer in model]
 
 
-def test_computes_linear_layers_with_an_activation_between_them() -> None:
+def test_forward_matches_functional_implementation() -> None:
     model = MLP((1, 2, 3), 4, hidden=[5, 7])
     w1, b1, w2, b2, w3, b3 = model.parameters()
     inputs = torch.randn(8, 1, 2, 3)
@@ -19,7 +19,7 @@ def test_computes_linear_layers_with_an_activation_between_them() -> None:
     torch.testing.assert_close(model(inputs), x @ w3.T + b3)
 
 
-def test_without_hidden_layers_it_is_a_linear_model() -> None:
+def test_without_hidden_layers_is_linear() -> None:
     assert kinds(MLP((6,), 4, hidden=[])) == ["Linear"]
     assert kinds(MLP((1, 2, 3), 4, hidden=[])) == ["Flatten", "Linear"]
 
@@ -36,19 +36,19 @@ def test_without_hidden_layers_it_is_a_linear_model() -> None:
         ("sigmoid", nn.Sigmoid),
     ],
 )
-def test_each_activation_is_torchs_own(activation: str, kind: type[nn.Module]) -> None:
+def test_activation_uses_torch_module(activation: str, kind: type[nn.Module]) -> None:
     model: MLP = MODELS.build("mlp", {"hidden": [5], "activation": activation}, in_shape=(6,), out_features=4)
     assert type(model[1]) is kind
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", "BatchNorm1d"), ("layer", "LayerNorm")])
-def test_normalisation_comes_before_the_activation_and_dropout_after_it(norm: str, kind: str) -> None:
+def test_normalization_precedes_activation_and_dropout_follows_it(norm: str, kind: str) -> None:
     model: MLP = MODELS.build("mlp", {"hidden": [5], "norm": norm, "dropout": 0.5}, in_shape=(6,), out_features=4)
     assert kinds(model) == ["Linear", kind, "ReLU", "Dropout", "Linear"]
     assert model(torch.rand(3, 6)).shape == (3, 4)
 
 
-def test_dropout_is_for_training_alone() -> None:
+def test_dropout_is_inactive_in_eval_mode() -> None:
     model, inputs = MLP((6,), 4, hidden=[50], dropout=0.5), torch.rand(3, 6)
     assert not torch.equal(model(inputs), model(inputs))
     model.eval()
@@ -56,13 +56,13 @@ def test_dropout_is_for_training_alone() -> None:
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.5])
-def test_dropout_that_is_no_share_is_refused(dropout: float) -> None:
+def test_invalid_dropout_raises(dropout: float) -> None:
     with pytest.raises(ValueError, match="dropout probability has to be between 0 and 1"):
         MLP((6,), 4, hidden=[5], dropout=dropout)
 
 
-def test_a_layer_without_outputs_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"each hidden layer needs at least 1 output, found \[5, 0\]"):
+def test_hidden_width_below_one_raises() -> None:
+    with pytest.raises(ValueError, match=r"hidden must be at least 1 for each layer, found \[5, 0\]"):
         MLP((6,), 4, hidden=[5, 0])
 
 
@@ -74,7 +74,7 @@ def test_a_layer_without_outputs_is_refused() -> None:
         ((1,), 1, [2], [(2, 1), (2,), (1, 2), (1,)]),
     ],
 )
-def test_makes_the_nets_of_the_source_documents(
+def test_reproduces_tutorial_networks(
     in_shape: tuple[int, ...], out_features: int, hidden: list[int], shapes: list[tuple[int, ...]]
 ) -> None:
     model = MLP(in_shape, out_features, hidden=hidden, activation="sigmoid", dropout=0.5)

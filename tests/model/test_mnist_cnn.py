@@ -6,7 +6,7 @@ from runner.model.mnist_cnn import MnistCNN
 from runner.registry import MODELS
 
 
-def test_has_the_layers_of_the_example() -> None:
+def test_layers_match_pytorch_example() -> None:
     model = MODELS.build("mnist_cnn", {}, in_shape=(1, 28, 28), out_features=10)
     assert {name: tuple(parameter.shape) for name, parameter in model.named_parameters()} == {
         "conv1.weight": (32, 1, 3, 3),
@@ -32,7 +32,7 @@ def test_computes_log_probabilities() -> None:
     torch.testing.assert_close(model(images), probabilities.log())
 
 
-def test_both_dropouts_work_in_training() -> None:
+def test_both_dropouts_are_active_in_training() -> None:
     model, images = MnistCNN((1, 8, 8), 10), torch.rand(4, 1, 8, 8)
     for dropout, other in [(model.dropout1, model.dropout2), (model.dropout2, model.dropout1)]:
         dropout.train()
@@ -41,11 +41,11 @@ def test_both_dropouts_work_in_training() -> None:
 
 
 @pytest.mark.parametrize("in_shape", [(3, 32, 32), (1, 6, 6), (2, 9, 14)])
-def test_takes_images_of_any_size_and_number_of_channels(in_shape: tuple[int, ...]) -> None:
+def test_accepts_any_image_size_and_channels(in_shape: tuple[int, ...]) -> None:
     assert MnistCNN(in_shape, 7)(torch.rand(2, *in_shape)).shape == (2, 7)
 
 
-def test_inputs_that_do_not_fit_are_refused() -> None:
+def test_invalid_input_shape_raises() -> None:
     with pytest.raises(ValueError, match="needs images of at least 6x6, found 12x5"):
         MnistCNN((1, 12, 5), 10)
     with pytest.raises(ValueError, match=r"needs images of shape \(C, H, W\), found \(64,\)"):

@@ -1,4 +1,4 @@
-"""What holds for every model: the shipped values work on an ordinary picture, and without memory."""
+"""Tests of all models: the values in conf/ build a model, also on the meta device."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_shipped_values_work_without_memory(name: str) -> None:
+def test_config_values_build_on_the_meta_device(name: str) -> None:
     values = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
     assert isinstance(values, dict)
     assert values.pop("name") == name

@@ -12,7 +12,7 @@ KINDS = [("rnn", RNN, 1), ("lstm", LSTM, 4), ("gru", GRU, 3)]
 
 
 @pytest.mark.parametrize(("name", "kind", "gates"), KINDS)
-def test_parameters_are_those_of_the_paper(name: str, kind: type[Recurrent], gates: int) -> None:
+def test_parameter_shapes(name: str, kind: type[Recurrent], gates: int) -> None:
     model = MODELS.build(name, {"hidden_size": 6}, in_shape=(1, 8, 5), out_features=3)
     assert type(model) is kind
     assert {name: tuple(parameter.shape) for name, parameter in model.named_parameters()} == {
@@ -25,7 +25,7 @@ def test_parameters_are_those_of_the_paper(name: str, kind: type[Recurrent], gat
     }
 
 
-def test_rnn_computes_its_state_step_by_step() -> None:
+def test_rnn_matches_explicit_recurrence() -> None:
     model, series = RNN((4, 2), 3, hidden_size=5), torch.randn(7, 4, 2)
     w, u, b, c, v, d = model.parameters()
     state = torch.zeros(7, 5)
@@ -34,14 +34,14 @@ def test_rnn_computes_its_state_step_by_step() -> None:
     torch.testing.assert_close(model(series), state @ v.T + d)
 
 
-def test_an_image_is_read_row_by_row() -> None:
+def test_image_becomes_a_sequence_of_rows() -> None:
     images = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
     steps = as_steps(images)
     assert steps.shape == (2, 4, 15)
     assert steps[1, 2].tolist() == images[1, :, 2].flatten().tolist()
 
 
-def test_a_series_is_read_step_by_step_and_a_vector_number_by_number() -> None:
+def test_series_is_unchanged_and_vector_gets_one_feature() -> None:
     series = torch.rand(2, 6, 3)
     assert as_steps(series) is series
     assert torch.equal(as_steps(series[:, :, 0]), series[:, :, :1])
@@ -50,7 +50,7 @@ def test_a_series_is_read_step_by_step_and_a_vector_number_by_number() -> None:
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 @pytest.mark.parametrize("in_shape", [(3, 8, 5), (9, 2), (7,)])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_takes_images_series_and_vectors(kind: type[Recurrent], in_shape: tuple[int, ...], bidirectional: bool) -> None:
+def test_accepts_images_and_series(kind: type[Recurrent], in_shape: tuple[int, ...], bidirectional: bool) -> None:
     model = kind(in_shape, 4, hidden_size=6, layers=2, bidirectional=bidirectional, dropout=0.5)
     assert model(torch.rand(2, *in_shape)).shape == (2, 4)
     with torch.device("meta"):
@@ -59,16 +59,16 @@ def test_takes_images_series_and_vectors(kind: type[Recurrent], in_shape: tuple[
 
 
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_both_directions_are_heard_at_the_end_of_their_reading(kind: type[Recurrent]) -> None:
+def test_bidirectional_uses_final_state_of_each_direction(kind: type[Recurrent]) -> None:
     model, series = kind((6, 2), 3, hidden_size=5, bidirectional=True), torch.randn(4, 6, 2)
     _, state = model.recurrent(series)
     hidden = state[0] if isinstance(state, tuple) else state
     torch.testing.assert_close(model(series), model.head(torch.cat([hidden[0], hidden[1]], dim=1)))
 
 
-def test_dropout_is_between_layers_and_before_the_head_and_for_training_alone() -> None:
+def test_dropout_between_layers_and_before_head_in_training_only() -> None:
     assert RNN((6, 2), 3, layers=2, dropout=0.5).recurrent.dropout == 0.5
-    model, series = RNN((6, 2), 3, dropout=0.5), torch.randn(4, 6, 2)  # no warning where there is no between
+    model, series = RNN((6, 2), 3, dropout=0.5), torch.randn(4, 6, 2)  # must not warn with a single layer
     assert not torch.equal(model(series), model(series))
     model.eval()
     assert torch.equal(model(series), model(series))
@@ -80,17 +80,17 @@ def test_dropout_is_between_layers_and_before_the_head_and_for_training_alone() 
         ({"hidden_size": 0}, "hidden_size and layers must be at least 1, found 0 and 1"),
         ({"layers": 0}, "hidden_size and layers must be at least 1, found 128 and 0"),
         ({"dropout": 1.5}, "dropout probability has to be between 0 and 1"),
-        ({"in_shape": (1, 2, 3, 4)}, r"needs inputs of shape \(C, H, W\), \(T, F\) or \(F,\), found \(1, 2, 3, 4\)"),
+        ({"in_shape": (1, 2, 3, 4)}, r"needs inputs of shape \(C, H, W\), \(T, F\) or \(T,\), found \(1, 2, 3, 4\)"),
     ],
 )
-def test_values_out_of_range_are_refused(values: dict[str, Any], problem: str) -> None:
+def test_invalid_arguments_raise(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         LSTM(**{"in_shape": (1, 8, 8), "out_features": 3, **values})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
-def test_learns_the_digits_row_by_row(kind: type[Recurrent]) -> None:
+def test_learns_digits(kind: type[Recurrent]) -> None:
     from sklearn.datasets import load_digits
 
     torch.manual_seed(0)

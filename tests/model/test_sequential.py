@@ -8,7 +8,7 @@ from runner.model.sequential import LAYERS, Sequential
 from runner.registry import MODELS
 
 PICTURE = (1, 8, 8)
-# Every layer of the table: what stands in the list, an input it takes, and torch's own layer.
+# For each layer: its value in the list, an input shape, and the expected torch module.
 EACH: dict[str, tuple[Any, tuple[int, ...], nn.Module]] = {
     "linear": (5, (7,), nn.Linear(7, 5)),
     "conv1d": ({"out_channels": 2, "kernel_size": 3}, (3, 8), nn.Conv1d(3, 2, 3)),
@@ -44,12 +44,12 @@ EACH: dict[str, tuple[Any, tuple[int, ...], nn.Module]] = {
 }
 
 
-def test_no_layer_of_the_table_is_overlooked() -> None:
+def test_every_layer_is_tested() -> None:
     assert EACH.keys() == LAYERS.keys()
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_each_layer_is_torchs_own_with_the_sizes_of_its_input_inferred(name: str) -> None:
+def test_layer_matches_torch_module_with_inferred_size(name: str) -> None:
     given, in_shape, expected = EACH[name]
     outputs = expected.eval()(torch.rand(2, *in_shape)).flatten(1).shape[1]
     model = Sequential(in_shape, outputs, [name if given is None else {name: given}, "flatten"]).eval()
@@ -59,7 +59,7 @@ def test_each_layer_is_torchs_own_with_the_sizes_of_its_input_inferred(name: str
     assert str(model.layers[0]).replace("[", "(").replace("]", ")") == str(expected)
 
 
-def test_is_torchs_sequential_to_the_last_bit() -> None:
+def test_equals_torch_sequential_bitwise() -> None:
     layers: list[str | dict[str, Any]] = [
         {"conv2d": {"out_channels": 8, "kernel_size": 3}},
         "batch_norm2d",
@@ -90,18 +90,18 @@ def test_is_torchs_sequential_to_the_last_bit() -> None:
 @pytest.mark.parametrize(
     ("pool", "pooled"), [("max_pool2d", [3.0, 2, 5, 1]), ("avg_pool2d", [11 / 9, 5 / 6, 13 / 6, 1])]
 )
-def test_pooling_with_ceil_mode_keeps_the_rest_at_the_border(pool: str, pooled: list[float]) -> None:
+def test_ceil_mode_keeps_border(pool: str, pooled: list[float]) -> None:
     picture = torch.tensor([[1.0, 2, 0, 2, 1], [0, 1, 3, 1, 1], [1, 2, 1, 0, 0], [5, 2, 3, 1, 1], [2, 1, 0, 1, 1]])
     model = Sequential((1, 5, 5), 4, [{pool: {"kernel_size": 3, "ceil_mode": True}}, "flatten"])
     torch.testing.assert_close(model(picture.expand(1, 1, 5, 5)), torch.tensor([pooled]))
 
 
-def test_a_size_that_is_given_is_not_inferred() -> None:
+def test_given_size_is_not_inferred() -> None:
     model = Sequential((3, 8), 24, [{"layer_norm": {"normalized_shape": [3, 8]}}, "flatten"])
     assert model.layers[0].normalized_shape == (3, 8)
 
 
-def test_out_stands_for_the_number_of_outputs_among_arguments_too() -> None:
+def test_out_is_replaced_in_named_arguments() -> None:
     layers: list[str | dict[str, Any]] = [
         {"conv2d": {"out_channels": "out", "kernel_size": 1}},
         {"adaptive_avg_pool2d": 1},
@@ -110,13 +110,13 @@ def test_out_stands_for_the_number_of_outputs_among_arguments_too() -> None:
     assert Sequential(PICTURE, 10, layers)(torch.rand(2, *PICTURE)).shape == (2, 10)
 
 
-def test_dropout_is_for_training_alone() -> None:
+def test_dropout_is_inactive_in_eval_mode() -> None:
     model, inputs = Sequential((7,), 7, [{"dropout": 0.5}]), torch.rand(9, 7)
     assert not torch.equal(model(inputs), inputs)
     assert torch.equal(model.eval()(inputs), inputs)
 
 
-def test_works_without_memory() -> None:
+def test_builds_on_the_meta_device() -> None:
     with torch.device("meta"):
         model = Sequential(
             PICTURE, 10, [{"conv2d": {"out_channels": 8, "kernel_size": 3}}, "flatten", {"linear": "out"}]
@@ -129,43 +129,49 @@ def test_works_without_memory() -> None:
     [
         ("maxpool2d", r"layers\[1\]: found 'maxpool2d'; allowed: .* Did you mean max_pool2d\?"),
         ({"torch.nn.Linear": 3}, r"layers\[1\]: found 'torch.nn.Linear'; allowed: "),
-        ({"linear": 3, "relu": None}, r"layers\[1\]: needs one layer, found linear, relu"),
-        ({}, r"layers\[1\]: needs one layer, found none"),
-        ({"tanh": 3}, r"layers\[1\].tanh: found 3; its arguments go by name: none"),
-        ({"relu": 3}, r"layers\[1\].relu: found 3; its arguments go by name: inplace"),
+        ({"linear": 3, "relu": None}, r"layers\[1\]: needs exactly one layer, found linear, relu"),
+        ({}, r"layers\[1\]: needs exactly one layer, found none"),
+        ({"tanh": 3}, r"layers\[1\].tanh: found 3; give its arguments by name, allowed: none"),
+        ({"relu": 3}, r"layers\[1\].relu: found 3; give its arguments by name, allowed: inplace"),
         (
             {"conv2d": {"out_channels": 3, "kernel": 3}},
             r"layers\[1\].conv2d.kernel: no such argument; .* Did you mean kernel_size\?",
         ),
         ({"linear": {"out_features": 3, "device": "cpu"}}, r"layers\[1\].linear.device: no such argument"),
         ({"conv2d": {"out_channels": 3}}, r"layers\[1\].conv2d.kernel_size: missing"),
-        ({"dropout": 1.5}, r"layers\[1\]: dropout refuses \{'p': 1.5\} .* between 0 and 1"),
-        ({"linear": "wide"}, r"layers\[1\]: linear refuses \{'in_features': 8, 'out_features': 'wide'\}"),
+        ({"dropout": 1.5}, r"layers\[1\]: cannot apply dropout with \{'p': 1.5\} .* between 0 and 1"),
+        ({"linear": "wide"}, r"layers\[1\]: cannot apply linear with \{'in_features': 8, 'out_features': 'wide'\}"),
         (
             {"conv2d": {"out_channels": 3, "kernel_size": 9}},
-            r"layers\[1\]: conv2d refuses .* with an input of \(1, 8, 8\): .*Kernel size can't be greater",
+            r"layers\[1\]: cannot apply conv2d .* to an input of shape \(1, 8, 8\): .*Kernel size can't be greater",
         ),
-        ({"flatten": 0}, r"layers\[1\]: flatten .* does not give a tensor with an entry for each sample"),
+        ({"flatten": 0}, r"layers\[1\]: flatten .* does not return a tensor with the batch as its first"),
         ({1: 2}, r"layers\[1\]: found 1; allowed: "),
         ({"linear": {1: 2}}, r"layers\[1\].linear.1: no such argument"),
-        ({"linear": 0}, r"layers\[1\].linear.out_features: found 0; needs whole numbers of at least 1"),
-        ({"linear": True}, r"layers\[1\].linear.out_features: found True; needs whole numbers of at least 1"),
+        ({"linear": 0}, r"layers\[1\].linear.out_features: found 0; each value must be an integer >= 1"),
+        ({"linear": True}, r"layers\[1\].linear.out_features: found True; each value must be an integer >= 1"),
         (
             {"conv2d": {"out_channels": 3, "kernel_size": 3, "padding": [0, -1]}},
-            r"layers\[1\].conv2d.padding: found \[0, -1\]; needs whole numbers of at least 0",
+            r"layers\[1\].conv2d.padding: found \[0, -1\]; each value must be an integer >= 0",
         ),
-        ({"max_pool2d": [2]}, r"layers\[1\].max_pool2d.kernel_size: found \[2\]; needs 2 of them, or one number"),
-        ({"max_pool2d": {"kernel_size": 2, "return_indices": True}}, r"layers\[1\]: max_pool2d .* not give a tensor"),
+        (
+            {"max_pool2d": [2]},
+            r"layers\[1\].max_pool2d.kernel_size: found \[2\]; needs a list of length 2, or one integer",
+        ),
+        (
+            {"max_pool2d": {"kernel_size": 2, "return_indices": True}},
+            r"layers\[1\]: max_pool2d .* does not return a tensor",
+        ),
     ],
 )
-def test_a_wrong_layer_is_named_by_its_place(layer: str | dict[str, Any], problem: str) -> None:
+def test_invalid_layer_raises_with_its_index(layer: str | dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Sequential(PICTURE, 10, ["relu", layer, "flatten", {"linear": "out"}])
 
 
-def test_layers_that_do_not_end_in_the_outputs_are_refused() -> None:
+def test_wrong_output_shape_raises() -> None:
     problem = (
-        r"turn an input of \(1, 8, 8\) into \(64,\), needed is \(10,\); the usual end is: flatten, \{linear: out\}"
+        r"map an input of shape \(1, 8, 8\) to \(64,\), expected \(10,\); end the list with: flatten, \{linear: out\}"
     )
     with pytest.raises(ValueError, match=problem):
         Sequential(PICTURE, 10, ["flatten"])

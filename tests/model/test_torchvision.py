@@ -15,12 +15,12 @@ def shape_on_meta(arch: str, in_shape: tuple[int, ...], out_features: int) -> tu
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small", "vgg11", "vit_b_32", "regnet_y_400mf"])
 @pytest.mark.parametrize("in_shape", [(1, 32, 32), (3, 64, 64)])
-def test_is_adapted_to_channels_and_classes(arch: str, in_shape: tuple[int, ...]) -> None:
+def test_adapts_to_channels_and_classes(arch: str, in_shape: tuple[int, ...]) -> None:
     assert shape_on_meta(arch, in_shape, 7) == (2, 7)
 
 
 @pytest.mark.slow
-def test_every_classification_model_is_adapted() -> None:
+def test_adapts_every_classification_model() -> None:
     from runner.vision import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
@@ -29,7 +29,7 @@ def test_every_classification_model_is_adapted() -> None:
     assert shapes == dict.fromkeys(known, (2, 7))
 
 
-def test_is_torchvisions_own_model() -> None:
+def test_equals_torchvision_model() -> None:
     from runner.vision import torchvision
 
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def test_is_torchvisions_own_model() -> None:
     assert all(torch.equal(values, expected.state_dict()[key]) for key, values in model.state_dict().items())
 
 
-def test_the_first_convolution_changes_in_its_channels_alone() -> None:
+def test_only_input_channels_of_first_convolution_change() -> None:
     with torch.device("meta"):
         three, one = torchvision_model((3, 32, 32), 10), torchvision_model((1, 32, 32), 10)
     assert isinstance(three.conv1, nn.Conv2d)
@@ -52,7 +52,7 @@ def test_the_first_convolution_changes_in_its_channels_alone() -> None:
     assert shapes[0] == shapes[1]
 
 
-def test_auxiliary_outputs_are_off_in_training_too() -> None:
+def test_auxiliary_outputs_are_disabled_in_training() -> None:
     with torch.device("meta"):
         model = torchvision_model((3, 96, 96), 10, arch="googlenet")
         assert model.train()(torch.empty(2, 3, 96, 96)).shape == (2, 10)
@@ -62,18 +62,18 @@ def test_auxiliary_outputs_are_off_in_training_too() -> None:
     ("arch", "in_shape", "problem"),
     [
         ("resnet19", (3, 32, 32), "no classification model 'resnet19'; allowed: .* Did you mean resnet18."),
-        ("raft_large", (3, 32, 32), "no classification model 'raft_large'; "),  # torchvision's, but no classifier
+        ("raft_large", (3, 32, 32), "no classification model 'raft_large'; "),  # in torchvision, but not a classifier
         ("resnet18", (64,), r"needs images of shape \(C, H, W\), found \(64,\)"),
-        ("vit_b_16", (3, 40, 40), "vit_b_16 refuses images of 40x40: Input shape indivisible by patch size"),
-        ("vit_b_16", (3, 32, 48), "vit_b_16 refuses images of 32x48: the image must be square"),
-        ("maxvit_t", (3, 32, 32), "maxvit_t refuses images of 32x32: Input size .* is not divisible"),
+        ("vit_b_16", (3, 40, 40), "vit_b_16 does not support 40x40 images: Input shape indivisible by patch size"),
+        ("vit_b_16", (3, 32, 48), "vit_b_16 does not support 32x48 images: the image must be square"),
+        ("maxvit_t", (3, 32, 32), "maxvit_t does not support 32x32 images: Input size .* is not divisible"),
     ],
 )
-def test_what_does_not_fit_is_refused(arch: str, in_shape: tuple[int, ...], problem: str) -> None:
+def test_unsupported_arguments_raise(arch: str, in_shape: tuple[int, ...], problem: str) -> None:
     with torch.device("meta"), pytest.raises(ValueError, match=problem):
         torchvision_model(in_shape, 10, arch=arch)
 
 
-def test_trained_weights_are_not_downloaded() -> None:
-    with pytest.raises(ValueError, match=r"trained weights \(DEFAULT\) are not downloaded"):
+def test_pretrained_weights_raise() -> None:
+    with pytest.raises(ValueError, match=r"pretrained weights are not supported: found weights=DEFAULT"):
         torchvision_model((3, 32, 32), 10, weights="DEFAULT")

@@ -5,18 +5,18 @@ from runner.optim import TORCHS
 from runner.optim.closure import needs_closure
 
 
-def test_lbfgs_alone_asks_for_loss_and_gradient_itself() -> None:
+def test_only_lbfgs_needs_a_closure() -> None:
     made = {name: optimizer([nn.Parameter(torch.ones(2, 2))]) for name, optimizer in TORCHS.items()}  # type: ignore[call-arg]
     assert {name for name, optimizer in made.items() if needs_closure(optimizer)} == {"lbfgs"}
 
 
-def test_it_is_still_told_with_a_scheduler_that_counts_the_steps() -> None:
+def test_detects_closure_when_a_scheduler_wraps_step() -> None:
     optimizer = torch.optim.LBFGS([nn.Parameter(torch.ones(1))])
     torch.optim.lr_scheduler.ConstantLR(optimizer)
     assert needs_closure(optimizer)
 
 
-def test_an_optimizer_that_knows_no_closure_needs_none() -> None:
+def test_step_without_closure_argument_needs_none() -> None:
     class Plain(torch.optim.Optimizer):
         def step(self) -> None:  # type: ignore[override]
             pass

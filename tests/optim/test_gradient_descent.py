@@ -7,7 +7,7 @@ from torch import nn
 from runner.optim.gradient_descent import GradientDescent
 
 
-def test_it_equals_torchs_sgd_bit_for_bit_over_100_steps() -> None:
+def test_equals_torch_sgd_bitwise_over_100_steps() -> None:
     torch.manual_seed(0)
     images, targets = torch.rand(32, 64), torch.randint(10, (32,))
     ours = nn.Sequential(nn.Linear(64, 20), nn.Sigmoid(), nn.Linear(20, 10))
@@ -25,14 +25,14 @@ def test_it_equals_torchs_sgd_bit_for_bit_over_100_steps() -> None:
         assert not torch.equal(mine, start)
 
 
-def test_the_weight_moves_by_the_rate_times_the_gradient() -> None:
+def test_step_subtracts_lr_times_gradient() -> None:
     weight, without = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([2.0]))
     weight.grad = torch.tensor([4.0])
     assert GradientDescent([weight, without], lr=0.25).step() is None
     assert (weight.item(), without.item()) == (0.0, 2.0)
 
 
-def test_a_closure_is_asked_for_loss_and_gradient() -> None:
+def test_step_evaluates_closure() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     optimizer = GradientDescent([weight], lr=0.25)
 
@@ -45,7 +45,7 @@ def test_a_closure_is_asked_for_loss_and_gradient() -> None:
     assert weight.item() == 0.5
 
 
-def test_groups_have_rates_of_their_own() -> None:
+def test_parameter_groups_have_separate_rates() -> None:
     first, second = (nn.Parameter(torch.ones(1)) for _ in range(2))
     groups: list[dict[str, Any]] = [{"params": [first], "lr": 0.5}, {"params": [second]}]
     optimizer = GradientDescent(groups, lr=0.25)
@@ -54,6 +54,6 @@ def test_groups_have_rates_of_their_own() -> None:
     assert (first.item(), second.item()) == (0.5, 0.75)
 
 
-def test_a_negative_rate_is_refused() -> None:
+def test_negative_lr_raises() -> None:
     with pytest.raises(ValueError, match="lr must be at least 0, found -1"):
         GradientDescent([nn.Parameter(torch.ones(1))], lr=-1)

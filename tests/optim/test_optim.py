@@ -10,7 +10,7 @@ from runner.settings import Config
 
 
 def step(name: str, values: dict[str, Any]) -> torch.Tensor:
-    """What one step from 1 with the gradient 0.5 leads to."""
+    """Return the weight after one step, from weight 1 and gradient 0.5."""
     weight = nn.Parameter(torch.ones(1))
     optimizer = OPTIMIZERS.build(name, values, params=[weight], total_steps=9)
     weight.grad = torch.full((1,), 0.5)
@@ -19,7 +19,7 @@ def step(name: str, values: dict[str, Any]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
-def test_is_torchs_own_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_is_torch_class(name: str, kind: type[torch.optim.Optimizer]) -> None:
     assert OPTIMIZERS.get(name).component is kind
     assert "params" not in OPTIMIZERS.parameters(name)
 
@@ -31,23 +31,23 @@ def test_is_torchs_own_class(name: str, kind: type[torch.optim.Optimizer]) -> No
         ("adam", torch.optim.Adam([nn.Parameter(torch.ones(1))], fused=True)),
     ],
 )
-def test_the_shipped_values_are_torchs_defaults_but_for_rate_and_momentum(
+def test_config_values_are_torch_defaults_except_lr_and_momentum(
     tiny: Callable[..., Config], name: str, own: torch.optim.Optimizer
 ) -> None:
     values = tiny(f"optim={name}").optim.values
     assert values == {key: list(value) if isinstance(value, tuple) else value for key, value in own.defaults.items()}
 
 
-def test_sgd_steps_against_the_gradient() -> None:
+def test_sgd_step() -> None:
     assert step("sgd", {"lr": 0.1}) == pytest.approx(1 - 0.1 * 0.5)
     assert step("sgd", {"lr": 0.1, "weight_decay": 0.2}) == pytest.approx(1 - 0.1 * (0.5 + 0.2 * 1))
 
 
-def test_adams_first_step_is_as_long_as_the_rate() -> None:
+def test_first_adam_step_has_size_lr() -> None:
     assert step("adam", {"lr": 0.1, "betas": [0.9, 0.999]}) == pytest.approx(1 - 0.1, abs=1e-6)
 
 
-def test_groups_have_values_of_their_own() -> None:
+def test_parameter_groups_have_separate_values() -> None:
     first, second = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
     groups = [{"params": [first], "lr": 0.5}, {"params": [second]}]
     optimizer = OPTIMIZERS.build("sgd", {"lr": 0.1, "momentum": 0.9}, params=groups)

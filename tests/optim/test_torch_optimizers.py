@@ -1,4 +1,4 @@
-"""All of torch's optimizers: registered as they are, with torch's own defaults, in a run and with groups."""
+"""Tests of all torch optimizers: registration, default values, parameter groups and a training run."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from runner.settings import Config
 VECTORS_TOO = sorted(TORCHS.keys() - {"muon"})
 
 
-def test_all_but_one_of_torchs_optimizers_are_here() -> None:
+def test_all_torch_optimizers_except_sparse_adam_are_registered() -> None:
     classes = {each for each in vars(torch.optim).values() if isinstance(each, type)}
     optimizers = {each for each in classes if issubclass(each, torch.optim.Optimizer)}
     assert set(TORCHS.values()) == optimizers - {torch.optim.Optimizer, torch.optim.SparseAdam}
@@ -26,7 +26,7 @@ def test_all_but_one_of_torchs_optimizers_are_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TORCHS.keys() - {"sgd"}))
-def test_the_shipped_values_are_torchs_defaults_or_do_the_same_faster(tiny: Callable[..., Config], name: str) -> None:
+def test_config_values_are_torch_defaults_except_fused(tiny: Callable[..., Config], name: str) -> None:
     defaults = {key: parameter.default for key, parameter in OPTIMIZERS.parameters(name).items()}
     values = tiny(f"optim={name}").optim.values
     defaults |= {"fused": True} if name in ("adam", "adamw") else {}
@@ -34,14 +34,14 @@ def test_the_shipped_values_are_torchs_defaults_or_do_the_same_faster(tiny: Call
 
 
 @pytest.mark.parametrize("name", [*VECTORS_TOO, "gradient_descent"])
-def test_it_trains(runner: Callable[..., Path], name: str) -> None:
+def test_trains(runner: Callable[..., Path], name: str) -> None:
     values = results(runner(f"optim={name}", "trainer.epochs=1"))
     assert values["status"] == "completed"
     assert math.isfinite(values["train"]["loss"])
 
 
 @pytest.mark.parametrize("name", [name for name in VECTORS_TOO if name != "lbfgs"])
-def test_groups_have_values_of_their_own(tiny: Callable[..., Config], name: str) -> None:
+def test_parameter_groups_have_separate_values(tiny: Callable[..., Config], name: str) -> None:
     config = tiny(f"optim={name}", "optim.groups=[{match: '*.bias', lr: 0.5}]")
     check(config)
     usual = config.optim.values["lr"]
@@ -57,15 +57,13 @@ def test_groups_have_values_of_their_own(tiny: Callable[..., Config], name: str)
         (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs asks for the loss"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(
-    tiny: Callable[..., Config], overrides: list[str], problem: str
-) -> None:
+def test_incompatible_settings_raise(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as caught:
         check(tiny(*overrides))
     assert len(caught.value.problems) == 1
 
 
-def test_muon_trains_a_model_of_matrices(
+def test_muon_trains_model_with_2d_parameters(
     workdir: Path, runner: Callable[..., Path], tiny: Callable[..., Config]
 ) -> None:
     (workdir / "matrix_plugin.py").write_text(
@@ -80,7 +78,7 @@ def test_muon_trains_a_model_of_matrices(
     assert results(folder)["test"]["accuracy"] > 0.8
 
 
-def test_the_refused_model_is_not_counted_against_muon(tiny: Callable[..., Config]) -> None:
+def test_invalid_model_is_reported_without_muon_error(tiny: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError) as caught:
         check(tiny("optim=muon", "model.hidden=[0]"))
     assert [line.split(":")[0] for line in caught.value.problems] == ["model=mlp"]

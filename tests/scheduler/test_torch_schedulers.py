@@ -1,4 +1,4 @@
-"""torch's schedulers: each at its rates, and that nothing is lost on a resume."""
+"""Tests of the torch schedulers: their learning rates, and exact resume."""
 
 import os
 import signal
@@ -36,35 +36,35 @@ def built(name: str, values: dict[str, Any], steps: int) -> list[float]:
         ("plateau", lr_scheduler.ReduceLROnPlateau),
     ],
 )
-def test_is_torchs_own_class(name: str, kind: type) -> None:
+def test_is_torch_class(name: str, kind: type) -> None:
     assert SCHEDULERS.get(name).component is kind
 
 
-def test_step_and_multistep_multiply_where_they_are_told() -> None:
+def test_step_and_multistep_decay_at_their_milestones() -> None:
     assert built("step", {"step_size": 2, "gamma": 0.5}, 5) == [1, 1, 0.5, 0.5, 0.25, 0.25]
     assert built("multistep", {"milestones": [1, 4], "gamma": 0.5}, 5) == [1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
 @pytest.mark.parametrize("milestones", [[3, 2], [2, 2], [0, 1]])
-def test_milestones_that_are_in_no_order_are_refused(milestones: list[int]) -> None:
-    with pytest.raises(ValueError, match="milestones must ascend from at least 1"):
+def test_invalid_milestones_raise(milestones: list[int]) -> None:
+    with pytest.raises(ValueError, match="milestones must be increasing and at least 1"):
         built("multistep", {"milestones": milestones}, 5)
 
 
-def test_exponential_multiplies_each_time() -> None:
+def test_exponential_decays_at_each_step() -> None:
     assert built("exponential", {"gamma": 0.5}, 3) == [1, 0.5, 0.25, 0.125]
 
 
-def test_the_one_cycle_rises_falls_and_ends_with_the_run() -> None:
+def test_one_cycle_spans_the_run() -> None:
     found = built("one_cycle", {"max_lr": 2.0, "div_factor": 10.0, "final_div_factor": 100.0, "pct_start": 0.5}, 10)
     assert found[0] == pytest.approx(0.2)
     assert max(found) == found[4] == 2.0
-    assert found[9] == pytest.approx(0.002)  # the rate of the last of ten steps
+    assert found[9] == pytest.approx(0.002)  # learning rate of the last of ten steps
     hidden = {"total_steps", "epochs", "steps_per_epoch", "last_epoch", "optimizer"}
     assert hidden.isdisjoint(SCHEDULERS.parameters("one_cycle"))
 
 
-def test_a_plateau_takes_its_direction_from_the_metric(tiny: Callable[..., Config]) -> None:
+def test_plateau_mode_is_that_of_the_metric(tiny: Callable[..., Config]) -> None:
     assert "mode" not in SCHEDULERS.parameters("plateau")
     for mode in ("min", "max"):
         config = tiny("scheduler=plateau", f"trainer.checkpoint.mode={mode}")
@@ -81,13 +81,11 @@ def test_a_plateau_takes_its_direction_from_the_metric(tiny: Callable[..., Confi
         ),
         (["scheduler=plateau", "scheduler.factor=2.0"], "scheduler.factor: found 2.0: Factor should be < 1.0"),
         (["scheduler=one_cycle", "optim=adagrad"], "scheduler=one_cycle: optimizer must support momentum or beta1"),
-        (["scheduler=multistep", "scheduler.milestones=[3,2]"], "milestones must ascend from at least 1"),
-        (["scheduler=warmup_cosine", "scheduler.warmup=1.0"], "scheduler.warmup: found 1.0: warmup is a share"),
+        (["scheduler=multistep", "scheduler.milestones=[3,2]"], "milestones must be increasing and at least 1"),
+        (["scheduler=warmup_cosine", "scheduler.warmup=1.0"], "scheduler.warmup: found 1.0: warmup is a fraction"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_reason(
-    tiny: Callable[..., Config], overrides: list[str], problem: str
-) -> None:
+def test_incompatible_settings_raise(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         check(tiny(*overrides))
 
@@ -109,7 +107,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_a_resumed_run_equals_one_that_nobody_stopped(
+def test_resumed_run_equals_uninterrupted_run(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     overrides = [*RESUMED[name], "trainer.epochs=4", "trainer.validate_every='4 steps'", "model.dropout=0.2"]
@@ -129,4 +127,4 @@ def test_a_resumed_run_equals_one_that_nobody_stopped(
     assert equal(checkpoint(stopped), checkpoint(whole))
     assert metrics_table(stopped) == metrics_table(whole)
     assert scalars(stopped) == scalars(whole)
-    assert len({row.split(",")[-1] for row in metrics_table(whole)[1:]}) > 1  # the rate did change
+    assert len({row.split(",")[-1] for row in metrics_table(whole)[1:]}) > 1  # the learning rate changed

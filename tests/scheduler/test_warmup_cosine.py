@@ -11,13 +11,13 @@ from runner.scheduler.warmup_cosine import warmup_cosine
 
 
 def rates(steps: int, lr: float = 1.0, **values: Any) -> list[float]:
-    """The learning rate of each step and after the last."""
+    """Return the learning rate of each step and after the last one."""
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=lr)
     scheduler = warmup_cosine(optimizer, steps, **values)
     return learning_rates(optimizer, scheduler, steps)
 
 
-def test_the_rate_rises_in_equal_steps_and_then_falls() -> None:
+def test_linear_warmup_then_cosine_decay() -> None:
     found = rates(20, warmup=0.2)
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert found[4:] == sorted(found[4:], reverse=True)
@@ -26,7 +26,7 @@ def test_the_rate_rises_in_equal_steps_and_then_falls() -> None:
 
 
 @pytest.mark.parametrize("eta_min", [0.0, 0.1])
-def test_without_warm_up_it_is_torchs_cosine(eta_min: float) -> None:
+def test_without_warmup_equals_torch_cosine(eta_min: float) -> None:
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
     cosine = CosineAnnealingLR(optimizer, 10, eta_min)
     torchs = []
@@ -38,13 +38,13 @@ def test_without_warm_up_it_is_torchs_cosine(eta_min: float) -> None:
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0.05), (1, 0.9), (2, 0.5), (3, 0.99)])
-def test_a_short_run_ends_at_the_least_rate_too(steps: int, warmup: float) -> None:
+def test_short_run_reaches_eta_min(steps: int, warmup: float) -> None:
     found = rates(steps, warmup=warmup, eta_min=0.25)
     assert all(0 < rate <= 1 for rate in found[:-1])
     assert found[-1] == pytest.approx(0.25)
 
 
-def test_each_group_ends_at_the_same_least_rate() -> None:
+def test_every_group_reaches_eta_min() -> None:
     groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1.0, 0.5, 0.0)]
     optimizer = SGD(groups)
     scheduler = warmup_cosine(optimizer, 4, warmup=0.25, eta_min=0.125)
@@ -57,12 +57,12 @@ def test_each_group_ends_at_the_same_least_rate() -> None:
 
 
 @pytest.mark.parametrize("warmup", [-0.1, 1.0, 5.0])
-def test_a_warm_up_that_is_no_share_is_refused(warmup: float) -> None:
-    with pytest.raises(ValueError, match="warmup is a share of all steps"):
+def test_warmup_out_of_range_raises(warmup: float) -> None:
+    with pytest.raises(ValueError, match="warmup is a fraction of all steps"):
         rates(10, warmup=warmup)
 
 
-def test_its_state_is_plain() -> None:
+def test_state_dict_holds_plain_types() -> None:
     scheduler = warmup_cosine(SGD([nn.Parameter(torch.ones(1))], lr=1.0), 10)
     assert all(
         value is None or isinstance(value, int | float | bool | list) for value in scheduler.state_dict().values()

@@ -1,4 +1,4 @@
-"""Binary cross-entropy of each output on its own, with weights from the config."""
+"""Binary cross-entropy, with positive-class weights from the config."""
 
 from typing import Literal
 
@@ -14,17 +14,28 @@ def bce_with_logits(
     pos_weight: list[float] | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
 ) -> nn.BCEWithLogitsLoss:
-    """Binary cross-entropy of logits [B, F] and targets [B, F] in [0, 1]: `torch.nn.BCEWithLogitsLoss`.
+    """Binary cross-entropy of each output with logits, `torch.nn.BCEWithLogitsLoss`.
 
     Args:
-        class_counts: training samples of each class [K], empty [0] where there are no classes.
-        pos_weight: how much the ones of each output count beside its zeros: a number for each output, or one for all.
-        reduction: mean and sum are over the numbers of the batch, B * F.
+        class_counts: number of training samples of each class [K], or empty [0] if the dataset has no classes.
+        pos_weight: weight of the positive targets: one value per output, or a single one for all outputs.
+        reduction: mean and sum are taken over all B * F elements.
+
+    Shapes:
+        Input: logits [B, F].
+        Target: [B, F], in [0, 1].
+        Output: scalar, or [B, F] if `reduction` is none.
+
+    Returns:
+        The loss module.
 
     Raises:
-        ValueError: the number of weights is neither 1 nor the number of classes.
+        ValueError: the length of `pos_weight` is neither 1 nor the number of classes.
     """
     if pos_weight is not None and len(class_counts) > 0 and len(pos_weight) not in (1, len(class_counts)):
-        raise ValueError(f"pos_weight has {len(pos_weight)} numbers for {len(class_counts)} classes")
+        raise ValueError(
+            f"pos_weight has {len(pos_weight)} values for {len(class_counts)} classes; "
+            "give one per class, or a single one for all"
+        )
     weight = None if pos_weight is None else torch.tensor(pos_weight, dtype=torch.float32)
     return nn.BCEWithLogitsLoss(pos_weight=weight, reduction=reduction)

@@ -1,4 +1,4 @@
-"""Focal loss: a cross-entropy in which what is already known counts less."""
+"""Focal loss: cross-entropy that down-weights well-classified samples."""
 
 from typing import Literal
 
@@ -11,18 +11,26 @@ from runner.registry import LOSSES
 
 @LOSSES.register("focal", targets="classes")
 class Focal(nn.Module):
-    """Focal loss of logits [B, K] and class numbers [B]: -alpha * (1 - p)^gamma * log p, p that of the true class.
-
-    Lin et al. 2017, "Focal Loss for Dense Object Detection", equations 4 and 5, with softmax in place of sigmoid.
+    """Focal loss, -alpha * (1 - p)^gamma * log(p), where p is the predicted probability of the target class.
 
     Args:
-        class_counts: training samples of each class [K].
-        gamma: how fast a sample loses weight as its p grows; 0 is cross-entropy.
-        alpha: a weight for each class.
-        reduction: mean and sum are over the batch; unlike that of cross_entropy, the mean divides by B.
+        class_counts: number of training samples of each class [K].
+        gamma: focusing parameter; larger values give well-classified samples less weight, 0 gives cross-entropy.
+        alpha: one weight per class.
+        reduction: mean and sum are taken over the batch; the mean divides by B, not by the sum of the weights as
+            cross_entropy does.
+
+    Shapes:
+        Input: logits [B, K].
+        Target: class indices [B].
+        Output: scalar, or [B] if `reduction` is none.
 
     Raises:
-        ValueError: gamma is negative, or the number of weights is not the number of classes.
+        ValueError: `gamma` is negative.
+        ValueError: the length of `alpha` is not the number of classes.
+
+    Source:
+        Lin et al. 2017, "Focal Loss for Dense Object Detection", equations 4 and 5, with softmax in place of sigmoid.
     """
 
     alpha: Tensor | None
@@ -38,13 +46,13 @@ class Focal(nn.Module):
         if gamma < 0:
             raise ValueError(f"gamma must be at least 0, found {gamma}")
         if alpha is not None and len(alpha) != len(class_counts):
-            raise ValueError(f"alpha has {len(alpha)} numbers for {len(class_counts)} classes")
+            raise ValueError(f"alpha has {len(alpha)} values for {len(class_counts)} classes; give one per class")
         self.gamma, self.reduction = gamma, reduction
         self.register_buffer("alpha", None if alpha is None else torch.tensor(alpha, dtype=torch.float32))
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         cross_entropy = F.cross_entropy(outputs, targets, reduction="none")  # -log p
-        # 1 - p, not quite 0: there the slope of its power is infinite for a gamma below 1.
+        # 1 - p, clamped away from 0, where the gradient of (1 - p)^gamma is infinite for gamma < 1.
         missing = (-torch.expm1(-cross_entropy)).clamp(min=torch.finfo(cross_entropy.dtype).tiny)
         loss = missing**self.gamma * cross_entropy
         if self.alpha is not None:

@@ -1,4 +1,4 @@
-"""Huber's loss: squares of small errors, absolute values of large ones, as torch has it."""
+"""Huber loss, `torch.nn.HuberLoss`."""
 
 from torch import nn
 

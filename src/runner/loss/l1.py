@@ -1,4 +1,4 @@
-"""Mean absolute error, as torch has it."""
+"""Mean absolute error, `torch.nn.L1Loss`."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Mean squared error, as torch has it."""
+"""Mean squared error, `torch.nn.MSELoss`."""
 
 from torch import nn
 

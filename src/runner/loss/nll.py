@@ -15,18 +15,26 @@ def nll(
     reduction: Literal["mean", "sum", "none"] = "mean",
     ignore_index: int = -100,
 ) -> nn.NLLLoss:
-    """Negative log-likelihood of log-probabilities [B, K] and class numbers [B]: `torch.nn.NLLLoss`.
+    """Negative log-likelihood of log-probabilities and class indices, `torch.nn.NLLLoss`.
 
-    It is for a model that ends in log-softmax, and equals the cross-entropy of what went into that. Of other
-    outputs it can be lowered without end.
+    Use it with models that end in log-softmax; together they compute the cross-entropy. For unnormalized outputs
+    the loss has no lower bound.
 
     Args:
-        class_counts: training samples of each class [K].
-        weight: a number for each class, or `balanced`.
-        reduction: mean and sum are over the batch; the mean divides by the sum of the targets' weights.
-        ignore_index: a class number that does not count.
+        class_counts: number of training samples of each class [K].
+        weight: one weight per class, or `balanced` (see `class_weights`).
+        reduction: mean and sum are taken over the batch; the mean divides by the sum of the targets' weights.
+        ignore_index: class index that is ignored as a target.
+
+    Shapes:
+        Input: log-probabilities [B, K].
+        Target: class indices [B].
+        Output: scalar, or [B] if `reduction` is none.
+
+    Returns:
+        The loss module.
 
     Raises:
-        ValueError: the number of weights is not the number of classes.
+        ValueError: the length of `weight` is not the number of classes.
     """
     return nn.NLLLoss(weight=class_weights(weight, class_counts), reduction=reduction, ignore_index=ignore_index)

@@ -1,11 +1,21 @@
-"""A loss that compares values, on a dataset whose targets are class numbers."""
+"""One-hot encoding of class targets, for losses that compare values."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class OneHot(nn.Module):
-    """Hands class numbers [B] to `loss` as values [B, classes]: 1 for the class, 0 for the others."""
+    """Apply a loss to one-hot encoded class targets.
+
+    Args:
+        loss: loss of outputs and targets of shape [B, classes].
+        classes: number of classes.
+
+    Shapes:
+        Input: [B, classes].
+        Target: class indices [B].
+        Output: as `loss` returns it.
+    """
 
     def __init__(self, loss: nn.Module, classes: int) -> None:
         super().__init__()
@@ -13,5 +23,4 @@ class OneHot(nn.Module):
         self.reduction = getattr(loss, "reduction", "mean")
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        value: Tensor = self.loss(outputs, F.one_hot(targets, self.classes).to(outputs.dtype))
-        return value
+        return self.loss(outputs, F.one_hot(targets, self.classes).to(outputs.dtype))

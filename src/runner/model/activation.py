@@ -1,4 +1,4 @@
-"""The activation functions that models choose from by name."""
+"""Activation functions that models select by name."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The general convolutional network."""
+"""A configurable convolutional network."""
 
 from typing import Literal
 
@@ -11,25 +11,37 @@ from runner.registry import MODELS
 
 @MODELS.register("cnn", channels_last=True)
 class CNN(nn.Module):
-    """Blocks of convolution, activation and max pooling, then linear layers (LeCun et al. 1998, section II).
+    """Convolutional blocks followed by fully connected layers.
+
+    Each block is a convolution, an optional batch normalization, an activation and a max pooling.
 
     Args:
-        in_shape: channels, height and width of an image.
-        out_features: number of outputs, one for each class.
-        channels: outputs of each block's convolution.
-        hidden: outputs of each hidden linear layer; an empty list makes one linear layer.
-        kernel_size: pixels a side of the kernels; half of it is padded on each side, so an odd one keeps the size.
-        norm: between a convolution and its activation (batch: Ioffe and Szegedy 2015).
-        activation: after each convolution and each hidden layer.
-        pool: pixels a side that each block's pooling makes one of; 1 for no pooling.
-        dropout: share of values set to zero before each linear layer in training (Srivastava et al. 2014).
+        in_shape: shape (C, H, W) of one image.
+        out_features: number of outputs, one per class.
+        channels: output channels of each block.
+        hidden: width of each hidden layer after the blocks; an empty list leaves only the output layer.
+        kernel_size: height and width of the kernels, in pixels. The padding is `kernel_size // 2`, so an odd
+            kernel size preserves height and width.
+        norm: normalization between each convolution and its activation.
+        activation: activation function after each convolution and each hidden layer.
+        pool: kernel size and stride of the max pooling, in pixels; 1 disables it.
+        dropout: probability of zeroing an element of the input of each linear layer during training.
 
     Shapes:
-        images [B, C, H, W] to logits [B, out_features].
+        Input: images [B, C, H, W].
+        Output: logits [B, out_features].
 
     Raises:
-        ValueError: the inputs are no images, the poolings leave nothing of one, dropout is not a share, or a number
-            that must be at least 1 is not.
+        ValueError: `in_shape` is not (C, H, W).
+        ValueError: `channels`, `hidden`, `kernel_size` or `pool` has a value below 1.
+        ValueError: the poolings reduce the image to nothing.
+        ValueError: `dropout` is not in [0, 1].
+
+    Source:
+        Convolution and pooling: LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition",
+        section II.
+        Batch normalization: Ioffe and Szegedy 2015.
+        Dropout: Srivastava et al. 2014.
     """
 
     def __init__(
@@ -63,7 +75,8 @@ class CNN(nn.Module):
             sides = [(side + 2 * (kernel_size // 2) - kernel_size + 1) // pool for side in sides]
         if min(sides) < 1:
             raise ValueError(
-                f"{len(channels)} poolings by {pool} leave nothing of an image of {in_shape[1]}x{in_shape[2]}"
+                f"{len(channels)} blocks with pool={pool} reduce images of {in_shape[1]}x{in_shape[2]} to nothing; "
+                "shorten channels, or use a smaller pool or larger images"
             )
         self.blocks = nn.Sequential(*blocks)
 
@@ -76,5 +89,4 @@ class CNN(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layers(self.blocks(images))
-        return logits
+        return self.layers(self.blocks(images))

@@ -1,4 +1,4 @@
-"""The straight line."""
+"""Linear regression."""
 
 from math import prod
 
@@ -10,14 +10,17 @@ from runner.registry import MODELS
 
 @MODELS.register("line")
 class Line(nn.Module):
-    """y = w * x + b, starting at w = 0 and b = 0: linear regression.
+    """Linear regression, y = x @ w + b, with w and b initialized to zero.
 
     Args:
-        in_shape: shape of one input; it is flattened. (1,) makes a line, more numbers make a plane.
+        in_shape: shape of one input, which is flattened; (1,) gives a straight line.
         out_features: number of outputs.
 
     Shapes:
-        inputs [B, *in_shape] to outputs [B, out_features]; w is (inputs, out_features), b is (out_features).
+        Input: [B, *in_shape].
+        Output: [B, out_features].
+        w: [prod(in_shape), out_features].
+        b: [out_features].
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:

@@ -1,4 +1,4 @@
-"""The multi-layer perceptron."""
+"""The multilayer perceptron."""
 
 from math import prod
 from typing import Literal
@@ -14,21 +14,28 @@ NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 @MODELS.register("mlp")
 class MLP(nn.Sequential):
-    """Linear layers with an activation between them, and normalisation and dropout where asked for.
+    """Multilayer perceptron: linear layers with activations, optional normalization and dropout.
 
     Args:
-        in_shape: shape of one input; it is flattened.
+        in_shape: shape of one input, which is flattened.
         out_features: number of outputs.
-        hidden: outputs of each hidden layer; an empty list makes a linear model.
-        activation: after each hidden layer.
-        norm: between a hidden layer and its activation.
-        dropout: share of hidden values set to zero in training (Srivastava et al. 2014).
+        hidden: width of each hidden layer; an empty list gives a linear model.
+        activation: activation function after each hidden layer.
+        norm: normalization between each hidden layer and its activation.
+        dropout: probability of zeroing a hidden unit during training.
 
     Shapes:
-        inputs [B, *in_shape] to outputs [B, out_features].
+        Input: [B, *in_shape].
+        Output: [B, out_features].
 
     Raises:
-        ValueError: dropout is not a share, or a layer has no outputs.
+        ValueError: `hidden` has a value below 1.
+        ValueError: `dropout` is not in [0, 1].
+
+    Source:
+        Batch normalization: Ioffe and Szegedy 2015.
+        Layer normalization: Ba, Kiros and Hinton 2016.
+        Dropout: Srivastava et al. 2014.
     """
 
     def __init__(
@@ -41,7 +48,7 @@ class MLP(nn.Sequential):
         dropout: float = 0.0,
     ) -> None:
         if any(features < 1 for features in hidden):
-            raise ValueError(f"each hidden layer needs at least 1 output, found {list(hidden)}")
+            raise ValueError(f"hidden must be at least 1 for each layer, found {list(hidden)}")
         layers: list[nn.Module] = [nn.Flatten()] if len(in_shape) > 1 else []
         features = prod(in_shape)
         for width in hidden:

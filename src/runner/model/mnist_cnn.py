@@ -1,4 +1,4 @@
-"""The convolutional network of PyTorch's MNIST example."""
+"""The convolutional network from PyTorch's MNIST example."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,20 +9,24 @@ from runner.registry import MODELS
 
 @MODELS.register("mnist_cnn", channels_last=True)
 class MnistCNN(nn.Module):
-    """Two 3x3 convolutions, one pooling, two linear layers, with dropout (pytorch/examples, mnist/main.py).
+    """Network from PyTorch's MNIST example: two convolutions, two fully connected layers, dropout and log-softmax.
 
-    With 28x28 pixels: conv 1-32, conv 32-64, pool 2, dropout 0.25, 9216-128, dropout 0.5, 128-10, log-softmax. The
-    numbers are fixed; `cnn` is the one to vary.
+    For 28x28 images: conv 1-32, conv 32-64, max pool 2, dropout 0.25, linear 9216-128, dropout 0.5, linear 128-10,
+    log-softmax. The layer sizes are fixed; use `model=cnn` for configurable ones.
 
     Args:
-        in_shape: channels, height and width of an image.
+        in_shape: shape (C, H, W) of one image.
         out_features: number of classes.
 
     Shapes:
-        images [B, C, H, W] to log-probabilities [B, out_features], for loss=nll.
+        Input: images [B, C, H, W].
+        Output: log-probabilities [B, out_features], as `loss=nll` expects.
 
     Raises:
-        ValueError: the image is smaller than 6x6, or is no image.
+        ValueError: `in_shape` is not (C, H, W), or the image is smaller than 6x6.
+
+    Source:
+        https://github.com/pytorch/examples, mnist/main.py.
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int) -> None:
@@ -41,7 +45,8 @@ class MnistCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu(self.conv1(images))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))  # pooled first: the same values, from a quarter of the work
+        # Max pooling commutes with ReLU; pooling first leaves ReLU a quarter of the elements.
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
         x = self.dropout1(x)
         x = F.relu(self.fc1(x.flatten(1)))
         x = self.fc2(self.dropout2(x))

@@ -1,4 +1,4 @@
-"""The perceptron with one hidden layer, down to the linear layer written by hand."""
+"""A perceptron with one hidden layer, built from a hand-written linear layer."""
 
 from math import prod
 
@@ -9,13 +9,17 @@ from runner.registry import MODELS
 
 
 class Linear(nn.Module):
-    """x @ W + b, with W and b drawn from the standard normal distribution.
+    """Linear layer, x @ W + b, with W and b drawn from the standard normal distribution.
 
     Args:
-        in_features, out_features: numbers in one input and in one output.
+        in_features: size of each input.
+        out_features: size of each output.
 
     Shapes:
-        inputs [B, in_features] to outputs [B, out_features]; W is (in_features, out_features), b is (out_features).
+        Input: [B, in_features].
+        Output: [B, out_features].
+        W: [in_features, out_features].
+        b: [out_features].
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -29,18 +33,22 @@ class Linear(nn.Module):
 
 @MODELS.register("perceptron")
 class Perceptron(nn.Module):
-    """Two linear layers with a sigmoid between them (Rumelhart, Hinton and Williams 1986).
+    """Two linear layers with a sigmoid in between.
 
     Args:
-        in_shape: shape of one input; it is flattened.
+        in_shape: shape of one input, which is flattened.
         out_features: number of outputs.
-        hidden: outputs of the first layer.
+        hidden: number of hidden units.
 
     Shapes:
-        inputs [B, *in_shape] to outputs [B, out_features].
+        Input: [B, *in_shape].
+        Output: [B, out_features].
 
     Raises:
-        ValueError: hidden is below 1.
+        ValueError: `hidden` is below 1.
+
+    Source:
+        Rumelhart, Hinton and Williams 1986, "Learning representations by back-propagating errors".
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int, hidden: int = 4) -> None:
@@ -52,5 +60,4 @@ class Perceptron(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         x = torch.sigmoid(self.layer1(inputs.flatten(1)))
-        outputs: Tensor = self.layer2(x)
-        return outputs
+        return self.layer2(x)

@@ -1,4 +1,4 @@
-"""Recurrent networks, which read their input step by step: plain, with long short-term memory, with gates."""
+"""Recurrent networks: RNN, LSTM and GRU."""
 
 from math import prod
 
@@ -10,22 +10,29 @@ from runner.registry import MODELS
 
 
 class Recurrent(nn.Module):
-    """Recurrent layers, and a linear layer on what each direction has at the end of its reading.
+    """Recurrent layers with a linear layer on the final hidden state of each direction.
 
     Args:
-        in_shape: of one input. An image (C, H, W) is read row by row: H steps of C * W numbers; a series (T, F) is T
-            steps of F numbers, and (F,) is F steps of one.
+        in_shape: shape of one input. An image (C, H, W) is a sequence of H rows with C * W features each, a series
+            (T, F) is a sequence of T steps with F features each, and a vector (T,) is T steps with one feature.
         out_features: number of outputs.
-        hidden_size: numbers in the state of a layer, in each direction.
-        layers: recurrent layers; each reads what the one below says.
-        bidirectional: a second reading from the last step to the first (Schuster and Paliwal 1997).
-        dropout: share of values set to zero between layers and before the linear layer, in training.
+        hidden_size: number of features in the hidden state of each layer and direction.
+        layers: number of stacked recurrent layers.
+        bidirectional: whether to process the sequence in both directions.
+        dropout: probability of zeroing an element between the recurrent layers and before the linear layer, during
+            training.
 
     Shapes:
-        inputs [B, *in_shape] to outputs [B, out_features].
+        Input: [B, *in_shape].
+        Output: [B, out_features].
 
     Raises:
-        ValueError: the input has no steps to read, hidden_size or layers is below 1, or dropout is not a share.
+        ValueError: `in_shape` does not have one to three dimensions.
+        ValueError: `hidden_size` or `layers` is below 1.
+        ValueError: `dropout` is not in [0, 1].
+
+    Source:
+        Bidirectional layers: Schuster and Paliwal 1997.
     """
 
     kind: type[nn.RNN] | type[nn.LSTM] | type[nn.GRU]
@@ -41,7 +48,7 @@ class Recurrent(nn.Module):
     ) -> None:
         super().__init__()
         if len(in_shape) not in (1, 2, 3):
-            raise ValueError(f"needs inputs of shape (C, H, W), (T, F) or (F,), found {tuple(in_shape)}")
+            raise ValueError(f"needs inputs of shape (C, H, W), (T, F) or (T,), found {tuple(in_shape)}")
         if min(hidden_size, layers) < 1:
             raise ValueError(f"hidden_size and layers must be at least 1, found {hidden_size} and {layers}")
         steps = in_shape[1] if len(in_shape) == 3 else in_shape[0]
@@ -51,24 +58,28 @@ class Recurrent(nn.Module):
             layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,  # torch's own is between layers alone, and warns where none is
+            dropout=dropout if layers > 1 else 0.0,  # torch warns about dropout with a single layer
         )
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * hidden_size if bidirectional else hidden_size, out_features)
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.recurrent(as_steps(inputs))
-        if self.recurrent.bidirectional:  # the second reading ends at the first step
+        if self.recurrent.bidirectional:  # the backward direction ends at the first step
             forward, backward = outputs.chunk(2, dim=2)
             end = torch.cat([forward[:, -1], backward[:, 0]], dim=1)
         else:
             end = outputs[:, -1]
-        logits: Tensor = self.head(self.dropout(end))
-        return logits
+        return self.head(self.dropout(end))
 
 
 def as_steps(inputs: Tensor) -> Tensor:
-    """Images [B, C, H, W], series [B, T, F] or [B, F] as steps: [B, H, C * W], [B, T, F] or [B, F, 1]."""
+    """Return the inputs as sequences [B, steps, features].
+
+    Shapes:
+        Input: images [B, C, H, W], series [B, T, F] or vectors [B, T].
+        Output: [B, H, C * W], [B, T, F] or [B, T, 1].
+    """
     if inputs.ndim == 4:
         return inputs.transpose(1, 2).flatten(2)
     return inputs if inputs.ndim == 3 else inputs.unsqueeze(2)
@@ -76,9 +87,12 @@ def as_steps(inputs: Tensor) -> Tensor:
 
 @MODELS.register("rnn")
 class RNN(Recurrent):
-    """The plain recurrent network: its state is tanh(W x + U h + b) at each step (Elman 1990).
+    """Elman RNN: the hidden state is tanh(W x + U h + b) at each step.
 
-    Args, shapes and what is raised: as of `Recurrent`.
+    See `Recurrent` for the arguments, shapes and errors.
+
+    Source:
+        Elman 1990, "Finding Structure in Time".
     """
 
     kind = nn.RNN
@@ -86,9 +100,13 @@ class RNN(Recurrent):
 
 @MODELS.register("lstm")
 class LSTM(Recurrent):
-    """Long short-term memory: gates decide what its cells keep (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+    """Long short-term memory (LSTM) network.
 
-    Args, shapes and what is raised: as of `Recurrent`.
+    See `Recurrent` for the arguments, shapes and errors.
+
+    Source:
+        Hochreiter and Schmidhuber 1997, "Long Short-Term Memory".
+        Forget gate: Gers et al. 2000, "Learning to Forget: Continual Prediction with LSTM".
     """
 
     kind = nn.LSTM
@@ -96,9 +114,13 @@ class LSTM(Recurrent):
 
 @MODELS.register("gru")
 class GRU(Recurrent):
-    """The gated recurrent unit: like lstm, with two gates and no cells (Cho et al. 2014, section 2.3).
+    """Gated recurrent unit (GRU) network: like an LSTM, with two gates and no separate cell state.
 
-    Args, shapes and what is raised: as of `Recurrent`.
+    See `Recurrent` for the arguments, shapes and errors.
+
+    Source:
+        Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine
+        Translation", section 2.3.
     """
 
     kind = nn.GRU

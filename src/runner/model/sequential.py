@@ -1,4 +1,4 @@
-"""A network put together in YAML, from a list of layers."""
+"""A feed-forward network defined in YAML as a list of layers."""
 
 import inspect
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from runner.registry import MODELS
 
 
 class Kind(NamedTuple):
-    """A kind of layer.
+    """The torch module behind a layer name.
 
     Args:
-        make: torch's own class.
-        value: the argument that a bare value stands for: `linear: 64` is `linear: {out_features: 64}`.
-        inferred: the argument that is read off the input, where it is not given.
-        axis: which number of the input's shape (without the batch) that argument is.
+        make: the module's class.
+        value: argument that a bare value sets: `linear: 64` means `linear: {out_features: 64}`.
+        inferred: argument taken from the input shape unless it is given.
+        axis: dimension of the input shape, without the batch, that `inferred` is taken from.
     """
 
     make: Callable[..., nn.Module]
@@ -46,7 +46,7 @@ LAYERS = {
     "gelu": Kind(nn.GELU),
     "sigmoid": Kind(nn.Sigmoid),
     "tanh": Kind(nn.Tanh),
-    # Over the first axis after the batch: the classes, or the channels.
+    # dim=1: over the classes or the channels.
     "softmax": Kind(partial(nn.Softmax, 1)),
     "log_softmax": Kind(partial(nn.LogSoftmax, 1)),
     "max_pool1d": Kind(nn.MaxPool1d, "kernel_size"),
@@ -60,27 +60,30 @@ LAYERS = {
     "unflatten": Kind(partial(nn.Unflatten, 1), "unflattened_size"),
 }
 
-# Whole numbers and the least that each may be: the trial on the meta device lets some of them pass.
+# Minimum of each integer argument; torch accepts some smaller values on the meta device.
 LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "groups": 1, "padding": 0, "output_size": 1}
 LEAST |= {"out_features": 1, "out_channels": 1}
 
 
 @MODELS.register("sequential")
 class Sequential(nn.Module):
-    """Layers one after another, each torch's own; the sizes of their inputs are inferred.
+    """Sequence of torch.nn layers listed in YAML, with inferred input sizes.
 
     Args:
         in_shape: shape of one input.
         out_features: number of outputs.
-        layers: each a name (`relu`), a name with its main value (`{linear: 64}`), or a name with arguments as in
-            torch (`{conv2d: {out_channels: 8, kernel_size: 3}}`). The value `out` stands for out_features.
+        layers: one entry per layer: a name (`relu`), a name with its main argument (`{linear: 64}`), or a name with
+            named arguments as in torch.nn (`{conv2d: {out_channels: 8, kernel_size: 3}}`). The value `out` stands
+            for `out_features`.
 
     Shapes:
-        inputs [B, *in_shape] to outputs [B, out_features].
+        Input: [B, *in_shape].
+        Output: [B, out_features].
 
     Raises:
-        ValueError: a layer is unknown, refuses its arguments or its input, or the last one does not give out_features
-            numbers; the message names the layer by its place in the list, from 0.
+        ValueError: a layer is unknown, or its arguments or its input shape are invalid; the message gives its
+            index in `layers`, counted from 0.
+        ValueError: the output of the last layer does not have shape [B, out_features].
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_features: int, layers: list[str | dict[str, Any]]) -> None:
@@ -95,20 +98,30 @@ class Sequential(nn.Module):
             made.append(layer)
         if shape != (out_features,):
             raise ValueError(
-                f"the layers turn an input of {tuple(in_shape)} into {shape}, needed is {(out_features,)}; "
-                "the usual end is: flatten, {linear: out}"
+                f"the layers map an input of shape {tuple(in_shape)} to {shape}, expected {(out_features,)}; "
+                "end the list with: flatten, {linear: out}"
             )
         self.layers = nn.Sequential(*made)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.layers(inputs)
-        return outputs
+        return self.layers(inputs)
 
 
 def read(entry: str | dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    """The name of a layer and its arguments, both known to be right."""
+    """Parse one entry of the list.
+
+    Args:
+        entry: a name, or a name with its arguments.
+        where: key of the entry, for messages.
+
+    Returns:
+        The layer's name and its arguments by name.
+
+    Raises:
+        ValueError: the layer or an argument is unknown, or a required argument is missing.
+    """
     if isinstance(entry, dict) and len(entry) != 1:
-        raise ValueError(f"{where}: needs one layer, found {', '.join(map(str, entry)) or 'none'}")
+        raise ValueError(f"{where}: needs exactly one layer, found {', '.join(map(str, entry)) or 'none'}")
     name, given = (entry, None) if isinstance(entry, str) else next(iter(entry.items()))
     if name not in LAYERS:
         raise ValueError(f"{where}: found {name!r}; {nearest(str(name), LAYERS)}")
@@ -119,7 +132,9 @@ def read(entry: str | dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     elif isinstance(given, dict):
         arguments = given
     elif kind.value is None:
-        raise ValueError(f"{where}.{name}: found {given!r}; its arguments go by name: {', '.join(allowed) or 'none'}")
+        raise ValueError(
+            f"{where}.{name}: found {given!r}; give its arguments by name, allowed: {', '.join(allowed) or 'none'}"
+        )
     else:
         arguments = {kind.value: given}
 
@@ -128,42 +143,63 @@ def read(entry: str | dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
             raise ValueError(f"{where}.{name}.{key}: no such argument; {nearest(str(key), allowed)}")
     for key, parameter in allowed.items():
         if parameter.default is parameter.empty and key not in arguments and key != kind.inferred:
-            raise ValueError(f"{where}.{name}.{key}: missing")
+            raise ValueError(f"{where}.{name}.{key}: missing; it has no default")
     return name, arguments
 
 
 def parameters(name: str) -> dict[str, inspect.Parameter]:
-    """What a list may set: all that torch's class names but where its weights lie and of what type they are."""
+    """Return the arguments of a layer that YAML may set: all but `device` and `dtype`."""
     signature = inspect.signature(LAYERS[name].make)
     named = {key: parameter for key, parameter in signature.parameters.items() if "VAR" not in parameter.kind.name}
     return {key: parameter for key, parameter in named.items() if key not in ("device", "dtype")}
 
 
 def check_numbers(name: str, arguments: dict[str, Any], where: str) -> None:
-    """Sizes are whole numbers of at least 0 or 1; a list has one for each side."""
+    """Check the integer arguments of a layer.
+
+    Raises:
+        ValueError: a value is not an integer or is too small, or a list has the wrong length.
+    """
     sides = 2 if name.endswith("2d") else 1
     for key, value in arguments.items():
-        if key not in LEAST or value is None or isinstance(value, str):  # a word such as `padding: same` is torch's
+        if key not in LEAST or value is None or isinstance(value, str):  # torch checks strings such as padding: same
             continue
         least = LEAST[key]
         numbers = value if isinstance(value, list) else [value]
         if any(type(number) is not int or number < least for number in numbers):
-            raise ValueError(f"{where}.{name}.{key}: found {value!r}; needs whole numbers of at least {least}")
+            raise ValueError(f"{where}.{name}.{key}: found {value!r}; each value must be an integer >= {least}")
         if isinstance(value, list) and len(value) != sides:
-            raise ValueError(f"{where}.{name}.{key}: found {value!r}; needs {sides} of them, or one number")
+            raise ValueError(f"{where}.{name}.{key}: found {value!r}; needs a list of length {sides}, or one integer")
 
 
 def fit(name: str, arguments: dict[str, Any], shape: tuple[int, ...], where: str) -> tuple[nn.Module, tuple[int, ...]]:
-    """The layer, made for inputs of this shape (without the batch), and the shape of its outputs."""
+    """Build a layer for inputs of the given shape.
+
+    Args:
+        name: name of the layer in `LAYERS`.
+        arguments: its arguments; the inferred one may be missing.
+        shape: shape of one input, without the batch.
+        where: key of the entry, for messages.
+
+    Returns:
+        The layer, and the shape of one output.
+
+    Raises:
+        ValueError: the layer cannot be built, or cannot be applied to such an input.
+    """
     kind = LAYERS[name]
     if kind.inferred is not None:
         arguments = {kind.inferred: shape[kind.axis], **arguments}
     try:
-        with torch.device("meta"), torch.inference_mode():  # a trial without memory, which draws no random numbers
+        with torch.device("meta"), torch.inference_mode():  # allocates no memory and draws no random numbers
             outputs = kind.make(**arguments).eval()(torch.empty(2, *shape))
         layer = kind.make(**arguments)
     except Exception as error:
-        raise ValueError(f"{where}: {name} refuses {arguments} with an input of {shape}: {error}") from error
+        raise ValueError(
+            f"{where}: cannot apply {name} with {arguments} to an input of shape {shape}: {error}"
+        ) from error
     if not isinstance(outputs, Tensor) or outputs.shape[:1] != (2,):
-        raise ValueError(f"{where}: {name} with {arguments} does not give a tensor with an entry for each sample")
+        raise ValueError(
+            f"{where}: {name} with {arguments} does not return a tensor with the batch as its first dimension"
+        )
     return layer, tuple(outputs.shape[1:])

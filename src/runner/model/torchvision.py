@@ -1,4 +1,4 @@
-"""torchvision's classification models, by name."""
+"""Classification models from torchvision."""
 
 from typing import Any
 
@@ -13,49 +13,58 @@ from runner.registry import MODELS
 def torchvision_model(
     in_shape: tuple[int, ...], out_features: int, arch: str = "resnet18", weights: str | None = None
 ) -> nn.Module:
-    """A classification model of torchvision, adapted to the dataset's channels and classes.
+    """Classification model from torchvision, adapted to the dataset's channels and classes.
 
-    The model is torchvision's own, so its `state_dict` has the names that torchvision gives; its papers are named at
-    https://pytorch.org/vision/stable/models.html#classification. Where the images have not three channels, the first
-    convolution is replaced by one for theirs. Auxiliary outputs (Inception, GoogLeNet) are off.
+    The `state_dict` keys are torchvision's. If the images do not have three channels, the first convolution is
+    replaced. The auxiliary classifiers of Inception and GoogLeNet are disabled.
 
     Args:
-        in_shape: channels, height and width of an image.
+        in_shape: shape (C, H, W) of one image.
         out_features: number of classes.
-        arch: torchvision's name of the model, such as resnet18 or vit_b_16.
-        weights: null, which draws them at random; trained ones are not downloaded.
+        arch: name of the model in torchvision, such as resnet18 or vit_b_16.
+        weights: must be None, for random initialization; pretrained weights are not supported.
 
     Shapes:
-        images [B, C, H, W] to logits [B, out_features].
+        Input: images [B, C, H, W].
+        Output: logits [B, out_features].
 
     Raises:
-        ValueError: arch is unknown, weights are asked for, the inputs are no images, or arch refuses their size.
+        ValueError: `arch` is unknown, or does not support the image size.
+        ValueError: `weights` is not None.
+        ValueError: `in_shape` is not (C, H, W).
+
+    Source:
+        https://pytorch.org/vision/stable/models.html#classification links the paper of each model.
     """
-    from runner.vision import torchvision  # takes a second
+    from runner.vision import torchvision  # imported late: it takes about a second
 
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
         raise ValueError(f"torchvision has no classification model {arch!r}; {nearest(arch, known)}")
     if weights is not None:
-        raise ValueError(f"trained weights ({weights}) are not downloaded; weights must be null")
+        raise ValueError(f"pretrained weights are not supported: found weights={weights}, allowed: null")
     if len(in_shape) != 3:
         raise ValueError(f"needs images of shape (C, H, W), found {tuple(in_shape)}")
-    # RegNet computes its widths with tensors, which have no numbers on the meta device; the others are made in place.
+    # RegNet computes its layer widths with tensors, which hold no values on the meta device.
     device = torch.get_default_device()
     with torch.device("cpu" if arch.startswith("regnet") else device):
         try:
             model: nn.Module = torchvision.models.get_model(arch, num_classes=out_features, **extras(arch, in_shape))
         except (AssertionError, ValueError) as error:
-            raise ValueError(f"{arch} refuses images of {in_shape[1]}x{in_shape[2]}: {error}") from error
+            raise ValueError(f"{arch} does not support {in_shape[1]}x{in_shape[2]} images: {error}") from error
         adapt_channels(model, in_shape[0])
     return model.to(device)
 
 
 def extras(arch: str, in_shape: tuple[int, ...]) -> dict[str, Any]:
-    """What some families want to know beside the number of classes."""
+    """Return the arguments that some model families need besides the number of classes.
+
+    Raises:
+        ValueError: `arch` is a vision transformer and the image is not square.
+    """
     _, height, width = in_shape
     if arch in ("googlenet", "inception_v3"):
-        return {"aux_logits": False, "init_weights": True}  # one output; and the weights of their papers, said aloud
+        return {"aux_logits": False, "init_weights": True}  # torchvision warns unless init_weights is given
     if arch.startswith("vit"):
         if height != width:
             raise ValueError("the image must be square")
@@ -66,7 +75,7 @@ def extras(arch: str, in_shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def adapt_channels(model: nn.Module, channels: int) -> None:
-    """Replaces the first convolution by one that takes so many channels and is otherwise the same."""
+    """Replace the first convolution by one with the given number of input channels, if it differs."""
     name, old = next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
     if old.in_channels == channels:
         return

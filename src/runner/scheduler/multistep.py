@@ -1,4 +1,4 @@
-"""Steps down at given epochs or steps."""
+"""Learning-rate decay at given milestones."""
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
@@ -8,16 +8,22 @@ from runner.registry import SCHEDULERS
 
 @SCHEDULERS.register("multistep")
 def multistep(optimizer: Optimizer, milestones: list[int], gamma: float = 0.1, last_epoch: int = -1) -> MultiStepLR:
-    """Multiplies the rate with `gamma` at each milestone: `torch.optim.lr_scheduler.MultiStepLR`.
+    """Multiply the learning rate by `gamma` at each milestone, `torch.optim.lr_scheduler.MultiStepLR`.
 
-    torch's class is not registered itself because its annotations name types that its module does not have at run time.
+    The class itself cannot be registered: its annotations name types that its module does not define at run time.
 
     Args:
-        milestones: after how many epochs, or steps; each at least 1, in ascending order.
+        optimizer: optimizer whose learning rates are scheduled.
+        milestones: numbers of epochs (or steps, for `scheduler.interval=step`), each at least 1 and increasing.
+        gamma: factor of each decay.
+        last_epoch: index of the last epoch (or step); -1 to start.
+
+    Returns:
+        The scheduler.
 
     Raises:
-        ValueError: they are not.
+        ValueError: `milestones` are not increasing, or one is below 1.
     """
     if milestones != sorted(set(milestones)) or min(milestones, default=1) < 1:
-        raise ValueError(f"milestones must ascend from at least 1, found {milestones}")
+        raise ValueError(f"milestones must be increasing and at least 1, found {milestones}")
     return MultiStepLR(optimizer, milestones, gamma, last_epoch)

@@ -1,4 +1,4 @@
-"""A linear warm-up, then half a cosine down."""
+"""Linear warmup followed by cosine annealing."""
 
 import math
 from collections.abc import Callable
@@ -13,23 +13,31 @@ from runner.registry import SCHEDULERS
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup: float = 0.05, eta_min: float = 0.0, last_epoch: int = -1
 ) -> LambdaLR:
-    """A linear warm-up to the optimizer's rate (Goyal et al. 2017, section 2.2), then half a cosine down to `eta_min`.
-
-    The cosine is that of Loshchilov and Hutter 2017, equation 5, without restarts; it ends with the last step.
+    """Linear warmup to the optimizer's learning rate, then cosine annealing to `eta_min`.
 
     Args:
-        warmup: the share of `total_steps` that it takes.
-        eta_min: the rate at the end.
+        optimizer: optimizer whose learning rates are scheduled.
+        total_steps: number of scheduler steps in the run; the annealing ends with the last one.
+        warmup: fraction of `total_steps` spent in the warmup.
+        eta_min: final learning rate.
+        last_epoch: index of the last step; -1 to start.
+
+    Returns:
+        The scheduler.
 
     Raises:
-        ValueError: warmup is not in [0, 1).
+        ValueError: `warmup` is not in [0, 1).
+
+    Source:
+        Warmup: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.2.
+        Annealing: Loshchilov and Hutter 2017, "SGDR", equation 5, without restarts.
     """
     if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is a share of all steps, at least 0 and below 1, found {warmup}")
+        raise ValueError(f"warmup is a fraction of all steps and must be in [0, 1), found {warmup}")
     warm = min(round(warmup * total_steps), total_steps - 1)
 
     def factor(least: float) -> Callable[[int], float]:
-        """What the rate is multiplied with before each step; `least` is where it ends."""
+        """Return the factor of the learning rate as a function of the step; it ends at `least`."""
 
         def at(step: int) -> float:
             if step < warm:

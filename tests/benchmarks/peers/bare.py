@@ -1,4 +1,4 @@
-"""The limit: everything in memory, an index_select a batch, no logging, no progress, no checkpoints.
+"""Minimal training loop: all data in memory, one index_select per batch, no logging, progress bar or checkpoints.
 
 Usage: bare.py lenet|cnn|parabola|digits DATA
 """
@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 
 def correct(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
-    """The share of right answers."""
+    """Return the accuracy."""
     model.eval()
     with torch.no_grad():
         batches = zip(inputs.split(EVAL_BATCH), targets.split(EVAL_BATCH), strict=True)
@@ -23,7 +23,7 @@ def correct(model: nn.Module, inputs: Tensor, targets: Tensor) -> float:
 
 
 def classify(work: str, data: Path) -> None:
-    """W1 and W2."""
+    """Train the classifier of W1 or W2."""
     report = Report()
     images, targets = read(data, "train")
     inputs = (images.float() / 255 - MEAN) / STD
@@ -44,11 +44,11 @@ def classify(work: str, data: Path) -> None:
             report.step()
         correct(model, val_inputs, val_targets)
     report.end(EPOCHS[work] * len(inputs))
-    report.tell(accuracy=correct(model, test_inputs, test_targets))
+    report.write(accuracy=correct(model, test_inputs, test_targets))
 
 
 def parabola(steps: int = 100_000) -> None:
-    """W3: two sigmoid neurons, ten points, all in every step."""
+    """Train the two sigmoid neurons of W3, with all ten points in every step."""
     report = Report()
     inputs = torch.linspace(0, 1, 10)[:, None]
     targets = inputs**2 - 0.5 * inputs + 1.5625
@@ -61,11 +61,11 @@ def parabola(steps: int = 100_000) -> None:
         optimizer.step()
         report.step()
     report.end(steps)
-    report.tell()
+    report.write()
 
 
 def digits() -> None:
-    """W4 and W6: what the program does by default: LeNet on the digits at 32x32, 15 epochs, batches of 32."""
+    """Train as the default run does, for W4 and W6: LeNet on the digits at 32x32, 15 epochs, batches of 32."""
     import numpy as np
 
     from runner.dataset.digits import table_path
@@ -87,7 +87,7 @@ def digits() -> None:
             report.step()
         correct(model, inputs[val], targets[val])
     report.end(15 * 1295)
-    report.tell(accuracy=correct(model, inputs[1438:], targets[1438:]))
+    report.write(accuracy=correct(model, inputs[1438:], targets[1438:]))
 
 
 if __name__ == "__main__":

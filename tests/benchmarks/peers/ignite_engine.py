@@ -1,4 +1,4 @@
-"""Ignite's supervised engines with TensorBoard, the best checkpoint and a progress bar.
+"""Training with ignite: TensorBoard, the best checkpoint and a progress bar.
 
 Usage: ignite_engine.py lenet|cnn DATA
 """
@@ -65,7 +65,7 @@ def main(work: str, data: Path) -> None:
         )
         trainer.add_event_handler(Events.COMPLETED, report.end, EPOCHS[work] * TRAINING)
         trainer.run(train, max_epochs=EPOCHS[work])
-    report.tell(accuracy=tester.run(test).metrics["accuracy"])
+    report.write(accuracy=tester.run(test).metrics["accuracy"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Lightning's Trainer with TensorBoard, the best checkpoint, and what it has on by default.
+"""Training with Lightning: TensorBoard, the best checkpoint and the default callbacks.
 
 Usage: lightning_trainer.py lenet|cnn DATA
 """
@@ -14,21 +14,21 @@ from torch import Tensor
 from torch.optim import SGD
 
 # isort: split
-# Imports torchvision, and so comes after pictures.
+# Lightning imports torchvision, so this comes after pictures.
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 
 class Classifier(L.LightningModule):  # type: ignore[misc]
-    """A model, its loss, its accuracy and its optimizer."""
+    """A model with its loss, accuracy and optimizer."""
 
     def __init__(self, work: str) -> None:
         super().__init__()
         self.model, self.rate = MODELS[work](), RATE[work]
 
     def measure(self, batch: list[Tensor], stage: str) -> Tensor:
-        """Logs loss and accuracy of a batch and returns the loss."""
+        """Log loss and accuracy of a batch and return the loss."""
         inputs, targets = batch
         logits = self.model(inputs)
         loss = F.cross_entropy(logits, targets)
@@ -50,7 +50,7 @@ class Classifier(L.LightningModule):  # type: ignore[misc]
 
 
 class Reporting(L.Callback):  # type: ignore[misc]
-    """Tells the report what happens."""
+    """Record the training in the report."""
 
     def __init__(self, report: Report, images: int) -> None:
         self.report, self.images = report, images
@@ -76,7 +76,7 @@ def main(work: str, data: Path) -> None:
     )
     trainer.fit(model, train, val)
     results = trainer.test(model, test)
-    report.tell(accuracy=results[0]["test_accuracy"])
+    report.write(accuracy=results[0]["test_accuracy"])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""torchvision's ImageFolder and a DataLoader with two workers, and nothing that trains. Usage: loader.py FOLDER"""
+"""torchvision's ImageFolder in a DataLoader with two workers, without training.
+
+Usage: loader.py FOLDER
+"""
 
 import sys
 
 from common import BATCH, Report
 from torch.utils.data import DataLoader
 
-from runner.vision import torchvision  # declares the operators that a CPU-only build lacks
+from runner.vision import torchvision  # declares operators that CPU-only builds lack
 
 if __name__ == "__main__":
     report = Report()
@@ -15,4 +18,4 @@ if __name__ == "__main__":
     for _ in DataLoader(pictures, batch_size=BATCH, shuffle=True, num_workers=2):
         report.step()
     report.end(len(pictures))
-    report.tell()
+    report.write()

@@ -1,4 +1,4 @@
-"""MMEngine's Runner with TensorBoard, a checkpoint an epoch, and its default hooks.
+"""Training with MMEngine: TensorBoard, a checkpoint per epoch and the default hooks.
 
 Usage: mmengine_runner.py lenet|cnn DATA
 """
@@ -20,7 +20,7 @@ from torch.optim import SGD
 
 
 class Classifier(BaseModel):  # type: ignore[misc]
-    """A model and its loss."""
+    """A model with its loss."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Classifier(BaseModel):  # type: ignore[misc]
 
 
 class Accuracy(BaseMetric):  # type: ignore[misc]
-    """The share of right answers."""
+    """Classification accuracy."""
 
     def process(self, data_batch: Any, data_samples: Sequence[Tensor]) -> None:
         logits, targets = data_samples
@@ -45,7 +45,7 @@ class Accuracy(BaseMetric):  # type: ignore[misc]
 
 
 class Reporting(Hook):  # type: ignore[misc]
-    """Tells the report what happens."""
+    """Record the training in the report."""
 
     def __init__(self, report: Report, images: int) -> None:
         self.report, self.images = report, images
@@ -80,7 +80,7 @@ def main(work: str, data: Path) -> None:
         custom_hooks=[Reporting(report, EPOCHS[work] * TRAINING)],
     )
     runner.train()
-    report.tell(accuracy=runner.test()["accuracy"])
+    report.write(accuracy=runner.test()["accuracy"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MNIST the way torchvision's users read it: every picture is converted each time that it is asked for."""
+"""MNIST loaded with torchvision, which converts every image each time it is read."""
 
 from pathlib import Path
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from common import BATCH, EVAL_BATCH, MEAN, STD, VALIDATION
 from torch.utils.data import DataLoader, random_split
 
-# torchvision's own import fails here, also inside other packages, until this module has declared its operators.
+# On CPU-only builds this must come before any import of torchvision: it declares the missing operators.
 from runner.vision import torchvision
 
 TRAINING = 60_000 - VALIDATION
 
 
 def loaders(data: Path, workers: int = 0) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
-    """For training, validation and testing."""
+    """Return the loaders for training, validation and testing."""
     transforms = torchvision.transforms
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
     train, val = random_split(torchvision.datasets.MNIST(data, train=True, transform=transform), [TRAINING, VALIDATION])

@@ -1,4 +1,4 @@
-"""The loop of PyTorch's tutorials: no logging, no progress, no checkpoints.
+"""Training loop of PyTorch's tutorials, without logging, progress bar or checkpoints.
 
 Usage: tutorial.py lenet|cnn DATA [WORKERS]
 """
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 
 def train_loop(loader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module, optimizer: SGD, report: Report) -> None:
-    """An epoch."""
+    """Train for one epoch."""
     model.train()
     for inputs, targets in loader:
         loss = loss_fn(model(inputs), targets)
@@ -27,7 +27,7 @@ def train_loop(loader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module, op
 
 
 def test_loop(loader: DataLoader[Any], model: nn.Module, loss_fn: nn.Module) -> tuple[float, float]:
-    """The mean loss of a batch, and the share of right answers."""
+    """Return the mean batch loss and the accuracy."""
     model.eval()
     loss, correct, samples = 0.0, 0.0, 0
     with torch.no_grad():
@@ -50,7 +50,7 @@ def main(work: str, data: Path, workers: int = 0) -> None:
         test_loop(val, model, loss_fn)
     report.end(EPOCHS[work] * TRAINING)
     _, accuracy = test_loop(test, model, loss_fn)
-    report.tell(accuracy=accuracy)
+    report.write(accuracy=accuracy)
 
 
 if __name__ == "__main__":
