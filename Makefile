@@ -5,11 +5,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 PEERS := $(VENV)/.peers
+HYDRA14 := $(VENV)-hydra14
 ARGS ?=
 KILLS ?= 30
+NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1
+NEXT_TESTS := tests/test_config.py tests/test_cli.py tests/test_arguments.py tests/test_problems.py tests/test_plugins.py \
+	tests/test_experiments.py tests/errors tests/sweep
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all lint format type check bench torture tensorboard clean
+.PHONY: help install run test test-all test-hydra14 lint format type check bench torture tensorboard clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +31,14 @@ $(PEERS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@touch $@
 
+# A small environment of its own, first in the path, over all that the other one holds.
+$(HYDRA14)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv --without-pip --clear $(HYDRA14)
+	$(BIN)/python -m pip --python $(HYDRA14)/bin/python install --quiet --disable-pip-version-check --no-deps $(NEXT_HYDRA)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" \
+		> "$$($(HYDRA14)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
+	@touch $@
+
 install: $(INSTALLED)  ## make the virtual environment with everything in it
 
 run: $(INSTALLED)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
@@ -37,6 +49,9 @@ test: $(INSTALLED)  ## the tests, without the slow ones
 
 test-all: $(EXTRAS)  ## all tests but the benchmarks; a skipped one fails
 	$(BIN)/python -m pytest -m "" --forbid-skips $(ARGS)
+
+test-hydra14: $(HYDRA14)/.installed  ## the tests that touch Hydra, on the next Hydra
+	$(HYDRA14)/bin/python -m pytest $(NEXT_TESTS) $(ARGS)
 
 lint: $(INSTALLED)  ## ruff
 	$(BIN)/ruff check
@@ -61,5 +76,5 @@ tensorboard: $(INSTALLED)  ## the dashboard of everything under outputs/, on thi
 	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1
 
 clean:  ## remove what can be made again; outputs/ stays
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(HYDRA14) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

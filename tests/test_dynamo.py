@@ -7,7 +7,9 @@ import pytest
 REAL = "'torch._dynamo.eval_frame' in sys.modules"
 TRAIN = """
 import sys, torch
+from runner.dynamo import import_when_needed
 from runner.optim import TORCHS
+import_when_needed()
 model = torch.nn.Linear(2, 1)
 for name, kind in TORCHS.items():
     if name == "muon":

@@ -76,3 +76,9 @@ def test_a_process_waits_while_another_is_in_there(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(0.5)
     assert other.communicate(timeout=10)[0] == "in\n"
+
+
+def test_where_the_folder_is_gone_nobody_makes_it_anew(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"), one_at_a_time(tmp_path / "gone" / "file"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,15 @@
+import importlib
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from helpers import finish, start
 from runner.errors import ConfigError
-from runner.registry import MODELS, OPTIMIZERS, Registry
+from runner.registry import MODELS, OPTIMIZERS, REGISTRIES, Registry
 
 
 @pytest.fixture
@@ -65,3 +71,42 @@ def test_a_repeated_registration_is_harmless(registry: Registry) -> None:
 
 def test_torch_parts_are_registered_unwrapped() -> None:
     assert OPTIMIZERS.get("sgd").component is torch.optim.SGD
+
+
+TINY = '''
+from math import prod
+from torch import nn
+from runner.registry import MODELS
+
+@MODELS.register("tiny")
+class Tiny(nn.Sequential):
+    """One layer."""
+
+    def __init__(self, in_shape: tuple[int, ...], out_features: int, bias: bool) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(prod(in_shape), out_features, bias=bias))
+'''
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the program and its configs."""
+    source = Path(__file__).parents[1]
+    for part in ("src", "conf"):
+        shutil.copytree(source / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_a_file_and_its_yaml_are_all_that_a_new_model_needs(copied: Path) -> None:
+    (copied / "src/runner/model/tiny.py").write_text(TINY)
+    (copied / "conf/model/tiny.yaml").write_text("name: tiny\nbias: false\n")
+    output = finish(start("model=tiny", "dry_run=true", cwd=copied, PYTHONPATH=str(copied / "src")))
+    assert "dry run" in output
+    assert "Tiny" in output
+
+
+@pytest.mark.parametrize("registry", REGISTRIES.values(), ids=REGISTRIES)
+def test_every_module_of_a_group_is_imported(registry: Registry) -> None:
+    registry.names()
+    package = importlib.import_module(f"runner.{registry.group}")
+    files = {path.stem for folder in package.__path__ for path in Path(folder).glob("*.py")} - {"__init__"}
+    assert {f"{package.__name__}.{file}" for file in files} <= sys.modules.keys()

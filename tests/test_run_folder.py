@@ -1,10 +1,10 @@
-import fcntl
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -53,11 +53,24 @@ from pathlib import Path
 from runner.run_folder import locked
 
 with locked(Path(sys.argv[1])):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)
     sys.stdin.read()
     os._exit(0)
+"""
+
+HOLD_WITH_WORKER = """
+import sys
+from pathlib import Path
+from torch.utils.data import DataLoader
+from runner.run_folder import locked
+
+if __name__ == "__main__":
+    with locked(Path(sys.argv[1])):
+        batches = iter(DataLoader([1, 2], num_workers=1, multiprocessing_context="fork"))
+        next(batches)
+        print(batches._workers[0].pid, flush=True)
+        sys.stdin.read()
 """
 
 TAKE_TURNS = """
@@ -184,16 +197,18 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: p
         make_run_folder(tmp_path, "run")
 
 
-def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path: Path) -> None:
-    with locked(tmp_path):
-        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
-    assert list(tmp_path.iterdir()) == []
+def test_a_lock_names_its_owner_and_is_free_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with locked(tmp_path):
+            assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        assert (tmp_path / ".lock").read_text() == ""
 
 
-def test_a_lock_is_gone_after_an_error_too(tmp_path: Path) -> None:
+def test_a_lock_is_free_after_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0
-    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path):
+        pass
 
 
 def test_a_folder_in_which_another_process_works_is_refused_naming_it(tmp_path: Path) -> None:
@@ -212,39 +227,47 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
 
 
-def test_a_child_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path: Path) -> None:
-    with start_python(HOLD_WITH_CHILD, tmp_path) as process:
+@pytest.mark.parametrize("code", [HOLD_WITH_CHILD, HOLD_WITH_WORKER], ids=["fork", "DataLoader"])
+def test_a_child_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path: Path, code: str) -> None:
+    with start_python(code, tmp_path) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
+        os.kill(child, signal.SIGSTOP)  # else a worker soon notices that its parent is gone
         process.kill()
         process.wait()
-        os.kill(child, 0)  # raises unless it lives
-        with locked(tmp_path):
-            assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        try:
+            with locked(tmp_path):
+                assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        finally:
+            os.kill(child, signal.SIGKILL)  # raises unless it lives
 
 
 def test_processes_that_take_turns_are_never_in_the_folder_together(tmp_path: Path) -> None:
     assert print_together(TAKE_TURNS, tmp_path) == ["100 turns"] * 3
 
 
-def test_a_lock_that_its_owner_removes_in_the_last_instant_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ("filelock._unix.lock_fd_nonblocking", "cannot be locked: Function not implemented"),
+        ("pathlib.Path.write_text", "cannot be locked: Function not implemented"),
+    ],
+)
+def test_a_folder_without_locks_or_space_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str, message: str
 ) -> None:
-    lock, path = fcntl.lockf, tmp_path / ".lock"
-    others: list[Callable[[], None]] = [path.touch, lambda: None, lambda: None]  # one of whom is there again at once
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    def have_it_just_after_the_owner(descriptor: int, how: int) -> None:
-        lock(descriptor, how)
-        if others:
-            path.unlink()
-            others.pop()()
-
-    monkeypatch.setattr(fcntl, "lockf", have_it_just_after_the_owner)
+    monkeypatch.setattr(refused, refuse)
+    with pytest.raises(ConfigError, match=message):
+        locked(tmp_path).__enter__()
+    monkeypatch.undo()
     with locked(tmp_path):
-        assert not others
-        assert json.loads(path.read_text())["pid"] == os.getpid()
+        pass
 
 
 def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere: cannot be written: No such file or directory"):
+    with pytest.raises(ConfigError, match="nowhere: cannot be locked: No such file or directory"):
         locked(tmp_path / "nowhere").__enter__()
+    assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,7 @@ from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
+from runner.speed import speed_up
 from runner.splits import Splits, fingerprint, measure, split
 from runner.world import ALONE, World
 
@@ -172,6 +173,7 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
 
 
 def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
+    speed_up()  # here, as torch's first optimizer would import torch._dynamo, which takes a second
     choice = config.optim
     params = parameter_groups(model, choice.groups)
     values = choice.values

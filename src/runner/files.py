@@ -1,10 +1,12 @@
 """Writing files so that a crash leaves the old one or the new one, never a torn one."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -36,12 +38,28 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same file, also on other machines that share its folder.
+def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a lock on a file made for it, in a folder that is there; the system frees it when the process dies.
+
+    Forked children, such as the workers of a DataLoader, do not hold it: filelock closes the file in them.
 
     Raises:
-        OSError: the file is not there, or its file system has no locks.
+        Timeout: another process holds it, and `wait` is false.
+        OSError: the file cannot be made, or its file system has no locks.
     """
-    with path.open("r+b") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
+    if not path.parent.is_dir():  # filelock would make it
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(path.parent))
+    # Not a soft lock where the file system has no others: it would outlive a process that is killed.
+    with FileLock(path, blocking=wait, fallback_to_soft=False):
+        yield
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same file, also on other machines that share its folder.
+
+    Raises:
+        OSError: the folder is not there, or its file system has no locks.
+    """
+    with system_lock(path.with_name(f".{path.name}.lock")):
         yield

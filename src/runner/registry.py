@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -30,11 +31,12 @@ class Entry:
 
 
 class Registry:
-    """The components of one group, as in `conf/`, by name; the runner's own lie in the package `runner.<group>`."""
+    """The components of one group, as in `conf/`, by name; the runner's own are the modules of `runner.<group>`."""
 
     def __init__(self, group: str) -> None:
         self.group = group
         self._entries: dict[str, Entry] = {}
+        self._imported = False
 
     def register(
         self, name: str, *, supply: Mapping[str, str] | None = None, hide: tuple[str, ...] = (), **facts: Any
@@ -52,8 +54,17 @@ class Registry:
         return add
 
     def names(self) -> list[str]:
-        importlib.import_module(f"runner.{self.group}")
+        """Return the names of all components, sorted."""
+        if not self._imported:
+            self._import_modules()
+            self._imported = True
         return sorted(self._entries)
+
+    def _import_modules(self) -> None:
+        """Import every module in the package of the group, so that a new file needs no list to be added to."""
+        package = importlib.import_module(f"runner.{self.group}")
+        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
+            importlib.import_module(f"{package.__name__}.{module.name}")
 
     def get(self, name: str) -> Entry:
         """Raises ConfigError, with the nearest names, when nothing has this name."""

@@ -1,17 +1,18 @@
 """Run folders: made at once, never shared, locked while a process works in them."""
 
-import errno
-import fcntl
 import json
 import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from filelock import Timeout
+
 from runner.errors import ConfigError
+from runner.files import system_lock
 
 LONGEST_NAME = 80
 
@@ -65,33 +66,23 @@ def fill_run_folder(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock. The system frees it when the process dies, however it dies; its children never hold it.
+    """Hold the folder's lock. The system frees it when the process dies, however it dies; its children never hold it.
 
     Raises:
-        ConfigError: another live process works in the folder, or it cannot be written.
+        ConfigError: another live process works in the folder, or it cannot be locked.
     """
     path = folder / ".lock"
-    while True:
+    with ExitStack() as stack:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            stack.enter_context(system_lock(path, wait=False))
+            path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        except Timeout:
+            owner = path.read_text(errors="replace") or "an unknown process"
+            raise ConfigError(f"{folder}: a live run works in it: {owner}") from None
         except OSError as error:
-            raise ConfigError(f"{folder}: cannot be written: {error.strerror}") from error
+            raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.read(descriptor, 200).decode(errors="replace")
-            os.close(descriptor)
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
-            raise ConfigError(f"{folder}: a live run works in it: {owner or 'an unknown process'}") from None
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                break
-        os.close(descriptor)  # its owner removed it just before we had it
-    try:
-        os.truncate(descriptor, 0)
-        os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+            yield
+        finally:
+            with suppress(OSError):
+                os.truncate(path, 0)  # it stays: who removes a lock's file lets two processes hold one of that name

@@ -5,12 +5,7 @@ torch's SparseAdam is left out: it takes sparse gradients only, which no model h
 
 from torch import optim
 
-from runner.dynamo import import_when_needed
-from runner.labels import label_when_profiled
-from runner.optim import gradient_descent
 from runner.registry import OPTIMIZERS
-
-__all__ = ["gradient_descent"]
 
 TORCHS: dict[str, type[optim.Optimizer]] = {
     "adadelta": optim.Adadelta,
@@ -28,7 +23,5 @@ TORCHS: dict[str, type[optim.Optimizer]] = {
     "rprop": optim.Rprop,
     "sgd": optim.SGD,
 }
-import_when_needed()
-label_when_profiled()
 for name, optimizer in TORCHS.items():
     OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it sees all gradients as one vector

@@ -3,9 +3,6 @@
 from torch.optim import lr_scheduler
 
 from runner.registry import SCHEDULERS
-from runner.scheduler import multistep, warmup_cosine
-
-__all__ = ["multistep", "warmup_cosine"]
 
 SCHEDULERS.register("constant")(lr_scheduler.ConstantLR)
 SCHEDULERS.register("cosine", supply={"T_max": "total_steps"})(lr_scheduler.CosineAnnealingLR)
