@@ -122,7 +122,7 @@ def test_a_dataset_that_knows_its_mean_keeps_it() -> None:
 
 
 def test_columns_are_measured_and_those_that_never_change_keep_their_scale() -> None:
-    spec = Spec("regression", in_shape=(2,), out_features=1, standardise=True)
+    spec = Spec("regression", in_shape=(2,), out_features=1, standardize=True)
     found = measure(spec, Samples(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.zeros(2, 1)))
     assert (found.mean, found.std) == ((2.0, 5.0), (1.0, 1.0))
     batches = Batches(InMemory(Samples(torch.tensor([[1.0, 5.0], [3.0, 6.0]]), torch.zeros(2, 1)), CPU), found, 2)

@@ -1,7 +1,7 @@
 """From a checked config to the parts of a run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,12 +22,15 @@ from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
-from runner.splits import Splits, fingerprint, measure, split
+from runner.splits import Splits, as_trained, fingerprint, measure, split
 from runner.world import ALONE, World
 
 
-def build(config: Config, world: World = ALONE) -> Experiment:
+def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Experiment:
     """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
+
+    Args:
+        trained: the spec in a checkpoint, for a model that is not trained any further: its inputs are as in training.
 
     Raises:
         ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
@@ -41,7 +44,10 @@ def build(config: Config, world: World = ALONE) -> Experiment:
     dataset = build_dataset(config)
     spec = dataset.spec
     splits = split_dataset(config, dataset)
-    spec = measure(spec, splits.train)
+    if trained is None:
+        spec = measure(spec, splits.train)
+    else:
+        spec, splits = as_trained(spec, splits, trained)
     train = batches(config, splits.train, spec, device, world, training=True)
     check_shares(train)
 

@@ -142,12 +142,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         self.size = min(self.size, max(1, len(self.source)))
-        self.normalise_by(self.spec.mean, self.spec.std)
-
-    def normalise_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Takes another mean and standard deviation: for each channel, or one for all."""
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
-        self.mean, self.std = torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
+        self.mean, self.std = torch.tensor(self.spec.mean).view(shape), torch.tensor(self.spec.std).view(shape)
         self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; made once
 
     @cached_property

@@ -43,7 +43,7 @@ def test_numbers_are_for_regression_unless_they_are_said_to_be_classes(table: Pa
     assert (classes.spec.classes, classes.load().samples.targets.tolist()) == (("2", "10"), [1, 0, 1])
 
 
-def test_the_inputs_are_standardised_on_the_training_split_alone(table: Path) -> None:
+def test_the_inputs_are_standardized_on_the_training_split_alone(table: Path) -> None:
     numbers = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.01]) + 7
     table.write_text("a,same,b,target\n" + "".join(f"{a},4,{b},{a + b}\n" for a, b in numbers.tolist()))
     dataset = CSV(str(table))

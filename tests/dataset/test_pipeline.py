@@ -104,7 +104,7 @@ def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: s
             assert ((counts - everything / 5).abs() <= 1).all()
 
 
-def test_the_inputs_of_a_table_are_standardised_in_training(datasets: Path) -> None:
+def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> None:
     exp = build(composed("csv", "trainer.batch_size=100"))
     ((inputs, _),) = exp.train.epoch()
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)

@@ -18,7 +18,9 @@ class Spec:
         out_features: number of classes, or of numbers in a target.
         classes: a name for each class, their numbers when there are none; empty for regression.
         mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
-        standardise: mean and std are not known before the splits are: they are those of the training split.
+        standardize: mean and std are not known before the splits are: they are those of the training split.
+        columns: where an input is a row of a table, the names of its numbers.
+        left_out: names of the table's other columns: the target, and those that are not used.
         has_test: the publisher has set test samples apart.
         kernel: what made the targets of the inputs, [H, W], where one kernel did.
     """
@@ -29,13 +31,19 @@ class Spec:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    standardise: bool = False
+    standardize: bool = False
+    columns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     has_test: bool = False
     kernel: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.task == "classification" and not self.classes:
             object.__setattr__(self, "classes", tuple(map(str, range(self.out_features))))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: how inputs are read and normalized, and what outputs mean."""
+        return {key: getattr(self, key) for key in ("mean", "std", "classes", "columns", "left_out")}
 
 
 class Readable(Protocol):
@@ -73,12 +81,13 @@ class Dataset(Protocol):
     def load(self) -> Pool: ...
 
 
-def resize(images: Tensor, size: int) -> Tensor:
-    """Bytes [N, C, H, W] scaled to [N, C, size, size], bilinear with antialiasing."""
-    if images.shape[-2:] == (size, size):
+def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Bytes [N, C, H, W] scaled to a height and width (or to one size for both), bilinear with antialiasing."""
+    wanted = (size, size) if isinstance(size, int) else size
+    if images.shape[-2:] == wanted:
         return images
     scaled = [
-        F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True).round().clamp(0, 255)
+        F.interpolate(chunk.float(), size=wanted, mode="bilinear", antialias=True).round().clamp(0, 255)
         for chunk in images.split(4096)  # as floats, four times as large: not all at once
     ]
     return torch.cat([chunk.to(torch.uint8) for chunk in scaled])

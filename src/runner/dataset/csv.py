@@ -1,14 +1,13 @@
 """A table of numbers from a CSV file."""
 
-import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from runner.dataset.base import Pool, Samples, Spec
+from runner.dataset.table import is_number, read_header, read_rows, to_number
 from runner.errors import DataError, nearest
 from runner.registry import DATASETS
 
@@ -17,7 +16,7 @@ from runner.registry import DATASETS
 class CSV:
     """A table of numbers: one column is the target, all others are the inputs. The first row names the columns.
 
-    The inputs are standardised: over the training split, each column has mean 0 and standard deviation 1.
+    The inputs are standardized: over the training split, each column has mean 0 and standard deviation 1.
 
     Args:
         path: the CSV file; commas between the cells.
@@ -36,7 +35,7 @@ class CSV:
         if not self.path.is_file():
             raise ValueError(f"path: found {path!r}: there is no such file, looked for {self.path.resolve()}")
         try:
-            header = next(read_rows(self.path))[1]
+            header = read_header(self.path)
             if target not in header:
                 raise ValueError(
                     f"target: found {target!r}, which is no column of {self.path}; {nearest(target, header)}"
@@ -55,7 +54,9 @@ class CSV:
             in_shape=(len(self.columns),),
             out_features=len(self.classes) or 1,
             classes=self.classes,
-            standardise=True,
+            standardize=True,
+            columns=tuple(self.columns),
+            left_out=(target,),
         )
 
     def load(self) -> Pool:
@@ -81,46 +82,6 @@ class CSV:
             return Pool(Samples(inputs, torch.tensor([numbers[cells[self.column]] for _, cells in body])))
         targets = [[to_number(cells[self.column], self.path, line, self.target)] for line, cells in body]
         return Pool(Samples(inputs, torch.tensor(targets)))
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file with their line numbers, the header first; all as long as the header, cells stripped.
-
-    Raises:
-        DataError: the file cannot be read as text, is empty, or a row has another length; the message names it.
-    """
-    length = None
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark before the first name
-            reader = csv.reader(file, strict=True)
-            for row in reader:
-                cells = [cell.strip() for cell in row]
-                if not any(cells):
-                    continue
-                if length is None and len(set(cells)) < len(cells):
-                    raise DataError(f"{path}: two columns have the same name in {', '.join(cells)}")
-                length = length or len(cells)
-                if len(cells) != length:
-                    raise DataError(f"{path}: line {reader.line_num}: {len(cells)} cells, expected {length}")
-                yield reader.line_num, cells
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if length is None:
-        raise DataError(f"{path}: is empty")
-
-
-def to_number(cell: str, path: Path, line: int, column: str) -> float:
-    """Raises DataError when a cell is no finite number."""
-    if not is_number(cell):
-        raise DataError(f"{path}: line {line}, column {column!r}: found {cell!r}, expected a number")
-    return float(cell)
-
-
-def is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
 
 
 def by_number(name: str) -> tuple[float, str]:
