@@ -99,8 +99,9 @@ def test_a_damaged_picture_costs_its_own_row_alone(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.png", "b.png", "c.png"):
-        Image.effect_noise((64, 64), 90).save(name)
-    Path("b.png").write_bytes(Path("b.png").read_bytes().replace(b"IDAT", b"I@AT"))  # a SyntaxError for Pillow
+        Image.effect_noise((400, 400), 90).save(name)
+    first, second, *rest = Path("b.png").read_bytes().split(b"IDAT")
+    Path("b.png").write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # Pillow: a SyntaxError
     rows = list(csv.DictReader(printed(capsys, "predict", str(run), "a.png", "b.png", "c.png", code=1).splitlines()))
     assert [row["input"] for row in rows] == ["a.png", "c.png"]
 
