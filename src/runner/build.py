@@ -113,9 +113,11 @@ def batches(
     world: World = ALONE,
     training: bool = False,
 ) -> Batches:
-    source: Source = (
-        InMemory(samples, device) if config.dataset.in_memory else Streamed(samples, device, config.dataset.workers)
-    )
+    source: Source
+    if config.dataset.in_memory:
+        source = InMemory(samples, device, config.seed if training else None)
+    else:
+        source = Streamed(samples, device, config.dataset.workers)
     if not training:
         return Batches(source, spec, config.trainer.eval_batch_size, world=world)
     return Batches(
