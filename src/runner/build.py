@@ -20,6 +20,7 @@ from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
 from runner.labels import label_always
 from runner.loss.one_hot import OneHot
+from runner.loss.standardized import InUnitOfTargets, Standardized
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
 from runner.splits import Splits, as_trained, fingerprint, measure, split
@@ -53,6 +54,8 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
 
     seed_everything(derive(config.seed, "weights"))
     model = build_model(config, spec).to(device)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
     experiment = Experiment(
@@ -176,6 +179,8 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
     if compares == "classes" and spec.task == "regression":
         raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
     loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        return Standardized(loss, spec.target_mean, spec.target_std)
     return OneHot(loss, spec.out_features) if compares == "values" and spec.task == "classification" else loss
 
 

@@ -76,7 +76,7 @@ class Streamed:
         self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Readable(samples),
-            batch_sampler=self.plan,
+            batch_sampler=self.plan,  # type: ignore[arg-type]  # not a list of indices: torch hands it on as it is
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gave, which torch takes for a list
             num_workers=workers,
             worker_init_fn=_outlive_a_signal,

@@ -62,16 +62,19 @@ def split(
 
 
 def measure(spec: Spec, train: Samples) -> Spec:
-    """The spec with mean and std of the training split, where the dataset leaves them to it: one for each column.
+    """The spec with what the dataset leaves to the training split: mean and std of each column, and of the targets.
 
-    A function of the split alone, so a resumed run finds the same numbers. Columns that never change keep their scale.
+    A function of the split alone, so a resumed run finds the same numbers. What never changes keeps its scale.
     """
-    if not spec.standardize:
-        return spec
-    assert isinstance(train.inputs, Tensor), "what is measured is in memory"
-    exact = train.inputs.double()
-    mean, std = exact.mean(0), exact.std(0, correction=0)
-    return replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
+    if spec.standardize:
+        assert isinstance(train.inputs, Tensor), "what is measured is in memory"
+        exact = train.inputs.double()
+        mean, std = exact.mean(0), exact.std(0, correction=0)
+        spec = replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
+    if spec.standardize_targets:
+        exact = train.targets.double()
+        spec = replace(spec, target_mean=exact.mean().item(), target_std=exact.std(correction=0).item() or 1.0)
+    return spec
 
 
 def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[Spec, Splits]:
@@ -85,7 +88,8 @@ def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[
     """
     if spec.standardize:
         spec = replace(spec, mean=tuple(trained["mean"]), std=tuple(trained["std"]))
-    columns = tuple(trained.get("columns", ()))
+    unit = {key: trained.get(key, default) for key, default in (("target_mean", 0.0), ("target_std", 1.0))}
+    spec, columns = replace(spec, **unit), tuple(trained.get("columns", ()))
     if not spec.columns or not columns or spec.columns == columns:
         return spec, splits
     if set(spec.columns) != set(columns):

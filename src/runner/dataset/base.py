@@ -19,6 +19,9 @@ class Spec:
         classes: a name for each class, their numbers when there are none; empty for regression.
         mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
         standardize: mean and std are not known before the splits are: they are those of the training split.
+        standardize_targets: the loss compares numbers in standard deviations of the training targets; outputs and
+            targets stay in the dataset's own unit.
+        target_mean, target_std: over all numbers of the training targets, where the loss is to; else 0 and 1.
         columns: where an input is a row of a table, the names of its numbers.
         left_out: names of the table's other columns: the target, and those that are not used.
         has_test: the publisher has set test samples apart.
@@ -32,6 +35,9 @@ class Spec:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     standardize: bool = False
+    standardize_targets: bool = False
+    target_mean: float = 0.0
+    target_std: float = 1.0
     columns: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     has_test: bool = False
@@ -43,7 +49,8 @@ class Spec:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps: how inputs are read and normalized, and what outputs mean."""
-        return {key: getattr(self, key) for key in ("mean", "std", "classes", "columns", "left_out")}
+        keys = ("mean", "std", "target_mean", "target_std", "classes", "columns", "left_out")
+        return {key: getattr(self, key) for key in keys}
 
 
 class Readable(Protocol):

@@ -11,6 +11,14 @@ from runner.errors import DataError
 NAMED = 8  # names in a message, at most
 
 
+class NotANumber(DataError):
+    """A cell that must be a number is none; the message names file, line and column."""
+
+    def __init__(self, path: Path, line: int, column: str, cell: str) -> None:
+        self.column = column
+        super().__init__(f"{path}: line {line}, column {column!r}: found {cell!r}, expected a number")
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file with their line numbers, cells stripped and blank rows left out.
 
@@ -33,16 +41,6 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}: cannot be read: {error}") from error
     if length is None:
         raise DataError(f"{path}: is empty")
-
-
-def read_header(path: Path) -> list[str]:
-    """Return the names in the first row.
-
-    Raises:
-        DataError: as `read_rows`, or two columns have the same name.
-    """
-    _, names = next(read_rows(path))
-    return distinct(names, path)
 
 
 def read_table(
@@ -108,9 +106,9 @@ def distinct(names: list[str], path: Path) -> list[str]:
 
 
 def to_number(cell: str, path: Path, line: int, column: str) -> float:
-    """Raises DataError when a cell is no finite number."""
+    """Return the number in a cell. Raises NotANumber when it holds no finite one."""
     if not is_number(cell):
-        raise DataError(f"{path}: line {line}, column {column!r}: found {cell!r}, expected a number")
+        raise NotANumber(path, line, column, cell)
     return float(cell)
 
 
