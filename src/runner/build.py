@@ -84,6 +84,17 @@ def build_dataset(config: Config) -> Dataset:
     return dataset
 
 
+def fetch_data(config: Config) -> None:
+    """Has a dataset that is published fetch the files that are not there yet.
+
+    Raises:
+        DataError: a download failed; the message names the files and their folder.
+    """
+    if hasattr(DATASETS.get(config.dataset.name).component, "fetch"):
+        dataset: Any = build_dataset(config)
+        dataset.fetch()
+
+
 def split_dataset(config: Config, dataset: Dataset) -> Splits:
     choice, spec = config.dataset, dataset.spec
     splits = split(

@@ -57,7 +57,7 @@ def split(
     else:
         train = val = rest
     if test is None and val is not train:
-        raise DataError("dataset.test_share is null, which takes the publisher's test set, and there is none")
+        raise DataError("dataset.test_share: found null, and there is no test set; set dataset.test_share=0.2")
     return Splits(train, val, train if test is None else test)
 
 

@@ -15,6 +15,7 @@ from runner.check import check
 from runner.config import compose_config
 from runner.dataset import cifar10
 from runner.dataset.cifar10 import TEST, TRAIN
+from runner.dataset.download import Published
 from runner.errors import ConfigError
 from runner.registry import DATASETS
 from runner.settings import Config
@@ -115,7 +116,10 @@ def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> N
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["dataset=digits", "dataset.test_share=null"], "dataset.test_share: found None, which takes the publisher's"),
+        (
+            ["dataset=digits", "dataset.test_share=null"],
+            "dataset.test_share: found null, and dataset=digits has no test set of its own: ",
+        ),
         (["dataset=image_folder"], "dataset=image_folder: root: found 'data/pictures': there is no such folder"),
         (["dataset=csv"], "dataset=csv: path: found 'data/table.csv': there is no such file"),
         (["dataset.augment.shift=-1"], "dataset.augment.shift: found -1; Input should be greater than or equal to 0"),
@@ -138,7 +142,7 @@ def test_what_cannot_be_is_refused(workdir: Path, overrides: list[str], problem:
 
 
 def test_a_tree_without_a_test_folder_wants_a_share(datasets: Path) -> None:
-    with pytest.raises(ConfigError, match=r"test_share: found None, which takes .* dataset=image_folder has none"):
+    with pytest.raises(ConfigError, match=r"dataset=image_folder has no test set .* set dataset\.test_share=0\.2"):
         check(compose_config(["dataset=image_folder"]))
     check(compose_config(["dataset=image_folder", "dataset.test_share=null", "dataset.val_share=null"]))
 
@@ -262,3 +266,19 @@ def test_an_exported_model_gives_prices_too(workdir: Path, prices: list[str]) ->
     description = json.loads((folder / "export" / "model.pt2.json").read_text())
     assert description["output"]["rescale"]["inside"]
     assert description["output"]["rescale"]["mean"] > 250_000
+
+
+def test_a_download_that_fails_leaves_no_run_behind(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(source: Published, target: Path) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("runner.dataset.download._fetch", refuse)
+    for name, file in (("mnist", "train-images-idx3-ubyte"), ("cifar10", "cifar-10-binary.tar.gz")):
+        assert cli.main([f"dataset={name}", "model=mlp", "dry_run=true"]) == 0
+        assert cli.main([f"dataset={name}", "model=mlp"]) == 1
+        message = capsys.readouterr().err
+        for part in ("no network", str(workdir / "data"), f"{file}", "from https://"):
+            assert part in message
+    assert not (workdir / "outputs").exists()

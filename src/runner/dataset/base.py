@@ -81,7 +81,7 @@ class Pool(NamedTuple):
 
 
 class Dataset(Protocol):
-    """A dataset component."""
+    """A dataset component. One that downloads its files may have a method `fetch()` for it, called before `load()`."""
 
     spec: Spec
 
