@@ -1,11 +1,14 @@
+import random
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import numbered
 from runner.data import Batches, InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
+from runner.determinism import seed_everything
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(2,), out_features=3, mean=(0.5,), std=(2.0,))
@@ -64,6 +67,69 @@ def test_streaming_leaves_the_global_random_numbers_alone() -> None:
     drawn_after = torch.rand(1)
     torch.manual_seed(0)
     assert drawn_after == torch.rand(1)
+
+
+class Noisy:
+    """Inputs that draw from every global generator as they are read."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([random.random(), float(np.random.rand()) + float(torch.rand(()))])
+
+
+def noisy(samples: int = 12) -> Samples:
+    return Samples(Noisy(samples), torch.arange(samples) % 3)
+
+
+def drawn(source: Source, seed: int | None, size: int = 4, epoch: int = 1, start: int = 0) -> torch.Tensor:
+    batches = Batches(source, SPEC, size, seed=seed, repeat=2)
+    return torch.cat([inputs for inputs, _ in batches.epoch(epoch, start)])
+
+
+def test_what_a_dataset_draws_is_a_function_of_seed_epoch_and_sample() -> None:
+    streamed = [Streamed(noisy(), CPU, workers) for workers in (0, 1, 2)]
+    first = drawn(streamed[0], seed=1)
+    assert len(first.unique(dim=0)) == 24
+    for source in streamed:
+        assert torch.equal(drawn(source, seed=1), first)
+        assert torch.equal(drawn(source, seed=1, start=4), first[16:])  # as after a resume, in the second pass
+        assert not torch.equal(drawn(source, seed=2), first)
+        assert not torch.equal(drawn(source, seed=1, epoch=2), first)
+        assert torch.equal(drawn(source, seed=1, size=3), first)
+    whole = drawn(streamed[0], seed=1, size=12)  # in the order of the split
+    assert torch.equal(whole, drawn(streamed[2], seed=1, size=12))
+
+
+def test_what_a_dataset_draws_for_a_test_is_always_the_same() -> None:
+    samples = noisy()
+    for source in (InMemory(samples, CPU), Streamed(samples, CPU, 0), Streamed(samples, CPU, 1)):
+        batches = Batches(source, SPEC, 5)
+        once, twice = (torch.cat([inputs for inputs, _ in batches.epoch(epoch)]) for epoch in (0, 0))
+        assert torch.equal(once, twice)
+        assert torch.equal(batches.normalise(batches.raw(torch.tensor([7, 3]))), once[[7, 3]])
+    assert not torch.equal(InMemory(samples, CPU, seed=1).inputs, InMemory(samples, CPU, seed=2).inputs)
+
+
+def test_reading_leaves_the_global_random_numbers_alone() -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    seed_everything(3)
+    expected = draw()
+    seed_everything(3)
+    drawn(Streamed(noisy(), CPU, 0), seed=1)
+    InMemory(noisy(), CPU)
+    assert draw() == expected
+
+
+def test_targets_that_workers_read_hold_no_files_open() -> None:
+    batches = Batches(Streamed(numbered(20), CPU, workers=1), SPEC, 1, seed=1)
+    assert not any(targets.is_shared() for _, targets in batches.epoch())
 
 
 def test_bytes_become_numbers_and_are_normalised_by_channel() -> None:

@@ -13,7 +13,8 @@ from helpers import idx, results
 from runner import cli
 from runner.checkpoint import save_checkpoint
 from runner.dataset.digits import Digits
-from runner.predict import read_image
+from runner.dataset.image_folder import ImageFolder
+from runner.predict import read_inputs
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -85,25 +86,6 @@ def test_predict_says_what_the_model_says_of_pictures(
         assert float(row["probability"]) == max(each.values())
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16", "CMYK"])
-def test_a_picture_may_have_any_size_and_mode(workdir: Path, mode: str) -> None:
-    grey = Image.linear_gradient("L")  # 256x256, black above, white below
-    if mode == "I;16":
-        picture = Image.fromarray(
-            (torch.arange(256).repeat_interleave(256).view(256, 256) * 257).numpy().astype("uint16")
-        )
-    else:
-        picture = grey.convert(mode)
-    name = "picture.tiff" if mode == "CMYK" else "picture.png"
-    picture.resize((60, 40)).save(name)
-    pixels = read_image(Path(name), (1, 8, 8))
-    assert pixels.shape == (1, 8, 8)
-    assert pixels.dtype == torch.uint8
-    assert pixels[0, 0].float().mean() < 60
-    assert pixels[0, 7].float().mean() > 190
-    assert read_image(Path(name), (3, 8, 9)).shape == (3, 8, 9)
-
-
 def test_a_file_that_is_no_picture_is_named_and_skipped(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +93,38 @@ def test_a_file_that_is_no_picture_is_named_and_skipped(
     Path("bad.png").write_text("no picture")
     rows = list(csv.DictReader(printed(capsys, "predict", str(run), "bad.png", "good.png", code=1).splitlines()))
     assert [row["input"] for row in rows] == ["good.png"]
+
+
+def test_a_damaged_picture_costs_its_own_row_alone(
+    run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.effect_noise((400, 400), 90).save(name)
+    first, second, *rest = Path("b.png").read_bytes().split(b"IDAT")
+    Path("b.png").write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # Pillow: a SyntaxError
+    rows = list(csv.DictReader(printed(capsys, "predict", str(run), "a.png", "b.png", "c.png", code=1).splitlines()))
+    assert [row["input"] for row in rows] == ["a.png", "c.png"]
+
+
+def test_a_folder_stands_for_the_pictures_in_it(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pictures/deep").mkdir(parents=True)
+    Path("empty").mkdir()
+    for name in ("b.png", "a.jpg", "deep/c.PNG"):
+        Image.new("L", (8, 8)).save(f"pictures/{name}")
+    Path("pictures/notes.txt").touch()
+    rows = list(csv.DictReader(printed(capsys, "predict", str(run), "pictures").splitlines()))
+    assert [row["input"] for row in rows] == [f"pictures/{name}" for name in ("a.jpg", "b.png", "deep/c.PNG")]
+    assert cli.main(["predict", str(run), "empty"]) == 1
+    assert "empty: no PNG or JPEG file in this folder" in capsys.readouterr().err
+
+
+def test_pictures_are_read_as_in_training(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "noise.png"
+    path.parent.mkdir()
+    Image.effect_noise((64, 48), 90).save(path)
+    dataset = ImageFolder(str(tmp_path), size=16)
+    ((_, picture),) = read_inputs(path, dataset.spec)
+    assert torch.equal(picture, dataset.load().samples.inputs[0])
 
 
 def test_predict_reads_the_rows_of_a_table_and_writes_json(
@@ -130,3 +144,84 @@ def test_an_output_of_another_kind_is_refused(run: Path, capsys: pytest.CaptureF
     Image.new("L", (8, 8)).save("good.png")
     assert cli.main(["predict", str(run), "good.png", "--output", "answers.xml"]) == 2
     assert "--output: found '.xml'; allowed: .csv, .json." in capsys.readouterr().err
+
+
+TABLE = "".join(f"{a},{b},{'big' if a > 2 * b else 'small'}\n" for a in range(12) for b in range(6))
+WEIGHTS = ["model=mlp", "model.hidden=[8]", "optim=adam", "optim.lr=0.05", "trainer.epochs=30", "device.threads=1"]
+
+
+@pytest.fixture
+def table_run(workdir: Path) -> Path:
+    """A run on a table with the columns a, b and kind: big where a > 2 b."""
+    (workdir / "table.csv").write_text(f"a,b,kind\n{TABLE}")
+    arguments = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", *WEIGHTS]
+    assert cli.main(arguments) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n11,1\n1,5\n",
+        "b,a\n1,11\n5,1\n",
+        "kind,b,a\nwhatever,1,11\nsmall,5,1\n",
+        "11,1\n1,5\n",
+        "\ufeff11,1\n\n1,5\n\n",
+        "\ufeffb,a\n1,11\n5,1\n",
+    ],
+    ids=["names", "another order", "with the target", "no names", "mark and blank lines", "mark before names"],
+)
+def test_the_columns_of_a_table_are_found(
+    table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    Path("new.csv").write_text(text, encoding="utf-8")
+    rows = list(csv.DictReader(printed(capsys, "predict", str(table_run), "new.csv").splitlines()))
+    assert [row["class"] for row in rows] == ["big", "small"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a,c\n1,2\n", "unknown: c; missing: b; expected: a, b"),
+        ("a,b,c\n1,2,3\n", "unknown: c; expected: a, b"),
+        ("a\n1\n", "missing: b; expected: a, b"),
+        ("0.5x,9\n1,2\n", "line 1 is neither a row of numbers nor the names of the columns; unknown: 0.5x, 9;"),
+        ("1,2\n3,x\n", "line 2, column '2': found 'x', expected a number"),
+        ("b,a\n1,x\n", "line 2, column 'a': found 'x', expected a number"),
+        ("1,2,3\n", "3 numbers in a row, the model takes 2: a, b"),
+        ("a,b,a\n1,2,3\n", "two columns have the same name in a, b, a"),
+    ],
+)
+def test_a_table_with_other_columns_is_refused(
+    table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
+) -> None:
+    Path("new.csv").write_text(text)
+    assert cli.main(["predict", str(table_run), "new.csv"]) == 1
+    assert problem in capsys.readouterr().err
+
+
+def test_evaluate_finds_the_columns_of_another_table(
+    table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swapped = [",".join(line.split(",")[i] for i in (2, 1, 0)) for line in f"a,b,kind\n{TABLE}".splitlines()]
+    Path("swapped.csv").write_text("\n".join(swapped))
+    found = json.loads(printed(capsys, "evaluate", str(table_run), "dataset.path=swapped.csv"))
+    assert found["metrics"] == results(table_run)["test"]
+    Path("other.csv").write_text(f"a,c,kind\n{TABLE}")
+    assert cli.main(["evaluate", str(table_run), "dataset.path=other.csv"]) == 2
+    assert "not those of the training (a, b): missing: b; unknown: c" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_the_names_of_columns_can_be_used(
+    table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = torch.load(table_run / "checkpoints" / "best.pt", weights_only=True)
+    for key in ("columns", "left_out"):
+        del saved["spec"][key]
+    save_checkpoint(workdir / "old.pt", {key: value for key, value in saved.items() if key != "sha256"})
+    Path("new.csv").write_text("b,a\n1,11\n")
+    (row,) = csv.DictReader(
+        printed(capsys, "predict", str(table_run), "new.csv", "--checkpoint", "old.pt").splitlines()
+    )
+    assert row["class"] == "big"

@@ -122,12 +122,20 @@ def test_a_dataset_that_knows_its_mean_keeps_it() -> None:
 
 
 def test_columns_are_measured_and_those_that_never_change_keep_their_scale() -> None:
-    spec = Spec("regression", in_shape=(2,), out_features=1, standardise=True)
+    spec = Spec("regression", in_shape=(2,), out_features=1, standardize=True)
     found = measure(spec, Samples(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.zeros(2, 1)))
     assert (found.mean, found.std) == ((2.0, 5.0), (1.0, 1.0))
     batches = Batches(InMemory(Samples(torch.tensor([[1.0, 5.0], [3.0, 6.0]]), torch.zeros(2, 1)), CPU), found, 2)
     ((inputs, _),) = batches.epoch()
     assert inputs.tolist() == [[-1.0, 0.0], [1.0, 1.0]]
+
+
+def test_targets_are_measured_where_the_loss_is_to_be_in_their_deviations() -> None:
+    spec = Spec("regression", in_shape=(2,), out_features=1, standardize_targets=True)
+    found = measure(spec, Samples(torch.zeros(2, 2), torch.tensor([[10.0], [30.0]])))
+    assert (found.target_mean, found.target_std, found.mean) == (20.0, 10.0, (0.0,))
+    constant = measure(spec, Samples(torch.zeros(2, 2), torch.full((2, 1), 7.0)))
+    assert (constant.target_mean, constant.target_std) == (7.0, 1.0)
 
 
 def test_a_fingerprint_tells_other_samples_and_reads_few_of_them() -> None:

@@ -1,7 +1,7 @@
 """From a checked config to the parts of a run."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,15 +20,19 @@ from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
 from runner.labels import label_always
 from runner.loss.one_hot import OneHot
+from runner.loss.standardized import InUnitOfTargets, Standardized
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.settings import Config
 from runner.speed import speed_up
-from runner.splits import Splits, fingerprint, measure, split
+from runner.splits import Splits, as_trained, fingerprint, measure, split
 from runner.world import ALONE, World
 
 
-def build(config: Config, world: World = ALONE) -> Experiment:
+def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Experiment:
     """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
+
+    Args:
+        trained: the spec in a checkpoint, for a model that is not trained any further: its inputs are as in training.
 
     Raises:
         ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
@@ -42,12 +46,17 @@ def build(config: Config, world: World = ALONE) -> Experiment:
     dataset = build_dataset(config)
     spec = dataset.spec
     splits = split_dataset(config, dataset)
-    spec = measure(spec, splits.train)
+    if trained is None:
+        spec = measure(spec, splits.train)
+    else:
+        spec, splits = as_trained(spec, splits, trained)
     train = batches(config, splits.train, spec, device, world, training=True)
     check_shares(train)
 
     seed_everything(derive(config.seed, "weights"))
     model = build_model(config, spec).to(device)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
     experiment = Experiment(
@@ -74,6 +83,17 @@ def build(config: Config, world: World = ALONE) -> Experiment:
 def build_dataset(config: Config) -> Dataset:
     dataset: Dataset = DATASETS.build(config.dataset.name, config.dataset.values)
     return dataset
+
+
+def fetch_data(config: Config) -> None:
+    """Has a dataset that is published fetch the files that are not there yet.
+
+    Raises:
+        DataError: a download failed; the message names the files and their folder.
+    """
+    if hasattr(DATASETS.get(config.dataset.name).component, "fetch"):
+        dataset: Any = build_dataset(config)
+        dataset.fetch()
 
 
 def split_dataset(config: Config, dataset: Dataset) -> Splits:
@@ -108,9 +128,11 @@ def batches(
     world: World = ALONE,
     training: bool = False,
 ) -> Batches:
-    source: Source = (
-        InMemory(samples, device) if config.dataset.in_memory else Streamed(samples, device, config.dataset.workers)
-    )
+    source: Source
+    if config.dataset.in_memory:
+        source = InMemory(samples, device, config.seed if training else None)
+    else:
+        source = Streamed(samples, device, config.dataset.workers)
     if not training:
         return Batches(source, spec, config.trainer.eval_batch_size, world=world)
     return Batches(
@@ -169,6 +191,8 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
     if compares == "classes" and spec.task == "regression":
         raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
     loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        return Standardized(loss, spec.target_mean, spec.target_std)
     return OneHot(loss, spec.out_features) if compares == "values" and spec.task == "classification" else loss
 
 

@@ -103,8 +103,9 @@ def check_splits(config: Config, spec: Spec) -> None:
     choice = config.dataset
     if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
         raise ConfigError(
-            f"dataset.test_share: found None, which takes the publisher's test set; dataset={choice.name} has none; "
-            "allowed: a share such as 0.2, or null in dataset.val_share too: the training samples validate and test"
+            f"dataset.test_share: found null, and dataset={choice.name} has no test set of its own: "
+            "set dataset.test_share=0.2 to test on a fifth of the samples, or dataset.val_share=null to validate and "
+            "test on the training samples"
         )
 
 

@@ -101,6 +101,7 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
         raise ConfigError(f"sweep.{'zip' if config.sweep.zip else 'file'}: lists the jobs of a sweep, which needs -m")
 
     with uncollected():  # torch starts here, after all that needs none of it
+        from runner.build import fetch_data
         from runner.check import check
         from runner.run import run
         from runner.run_folder import make_run_folder
@@ -108,6 +109,7 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     check(config)
     if config.dry_run:
         return show(config)
+    fetch_data(config)
     return run(config, lambda: make_run_folder(Path(config.output_dir).absolute(), config.name), overrides)
 
 
@@ -241,8 +243,13 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
 
     with uncollected():
         from runner.check import check
+    from runner.origin import with_origin, with_paths_of
 
-    check(config, trains)
+    config = with_paths_of(file.parent, config, overrides)
+    try:
+        check(config, trains)
+    except ConfigError as error:
+        raise with_origin(file.parent, error) from error
     return config
 
 

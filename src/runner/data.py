@@ -4,7 +4,7 @@ dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, t
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -14,35 +14,54 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from runner.augment import Augment
-from runner.dataset.base import Samples, Spec
-from runner.determinism import generator
+from runner.dataset.base import Readable, Samples, Spec
+from runner.determinism import generator, restore_rng_state, rng_state, seed_cpu
 from runner.errors import DataError
 from runner.world import ALONE, World
+
+CPU = torch.device("cpu")
 
 
 class Source(Protocol):
     """One way in: the samples of a split, as raw batches on the device, in the order asked for.
 
     Of each batch a process gets its share of the world's; of one without a share for it, nothing.
+
+    `draws`: samples are read one by one as they are asked for, by code that may draw random numbers; each is read with
+    the global generators seeded by its number in `seeds`, where those are given.
     """
 
+    draws: bool
+
     def __len__(self) -> int: ...
-    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def batches(
+        self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class InMemory:
-    """The whole split as tensors on the device; a batch is one `index_select`."""
+    """The whole split as tensors on the device; a batch is one `index_select`.
 
-    def __init__(self, samples: Samples, device: torch.device) -> None:
+    Args:
+        samples: inputs that are not a tensor are read here, once.
+        device: where they stay.
+        seed: for the random numbers drawn in reading them.
+    """
+
+    draws = False
+
+    def __init__(self, samples: Samples, device: torch.device, seed: int | None = None) -> None:
         inputs = samples.inputs
         if not isinstance(inputs, Tensor):
-            inputs = torch.stack([inputs[index] for index in range(len(inputs))])
+            inputs = read(inputs, range(len(inputs)), sample_seeds(len(inputs), seed, 0).tolist())
         self.inputs, self.targets = inputs.to(device), samples.targets.to(device)
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         for indices in shares(order.to(self.targets.device), size, world):
             yield self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
 
@@ -52,10 +71,12 @@ class Streamed:
 
     def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
         self.samples, self.device = samples, device
+        self.draws = not isinstance(samples.inputs, Tensor)
+        self.shared = workers > 0 and device.type == "cpu"
         self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Readable(samples),
-            batch_sampler=self.plan,
+            batch_sampler=self.plan,  # type: ignore[arg-type]  # not a list of indices: torch hands it on as it is
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gave, which torch takes for a list
             num_workers=workers,
             worker_init_fn=_outlive_a_signal,
@@ -67,10 +88,18 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.samples.targets)
 
-    def batches(self, order: Tensor, size: int, world: World = ALONE) -> Iterator[tuple[Tensor, Tensor]]:
-        self.plan.batches = [indices.tolist() for indices in shares(order, size, world)]
+    def batches(
+        self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order_parts = shares(order, size, world)
+        seed_parts = (
+            [None] * len(order_parts) if seeds is None else [part.tolist() for part in shares(seeds, size, world)]
+        )
+        self.plan.batches = [(part.tolist(), own) for part, own in zip(order_parts, seed_parts, strict=True)]
         try:
             for inputs, targets in self.loader:
+                if self.shared:  # targets are kept until they are counted, and a worker's hold a file open each
+                    targets = targets.clone()
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         except DataError as error:  # a worker's comes wrapped in its traceback, whose last line is the message
             message = str(error).rstrip().rpartition("\n")[2]
@@ -83,6 +112,31 @@ def shares(order: Tensor, size: int, world: World) -> list[Tensor]:
     return [part for part in parts if len(part)]
 
 
+def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:
+    """Return a seed for each sample [N] in a pass over the split, counted from the start of the training."""
+    return torch.randint(1 << 62, (samples,), generator=generator(seed or 0, "samples", number))
+
+
+def read(inputs: Tensor | Readable, indices: Iterable[int], seeds: Iterable[int] | None) -> Tensor:
+    """Read some inputs, each with the global random generators seeded for it alone; afterwards these are as before.
+
+    So what a dataset draws is the same for any number of workers, for any batch size, and after a resume.
+    """
+    if seeds is None:
+        return torch.stack([inputs[index] for index in indices])
+    before, read_in = rng_state(CPU), []
+    try:
+        for index, seed in zip(indices, seeds, strict=True):
+            seed_cpu(seed)
+            read_in.append(inputs[index])
+    finally:
+        restore_rng_state(before, CPU)
+    return torch.stack(read_in)
+
+
+Batch = tuple[list[int], list[int] | None]  # indices of samples, and their seeds
+
+
 class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     """Gives whole batches, as a DataLoader asks for them where it can: no pair for each sample, nothing to collate."""
 
@@ -92,8 +146,9 @@ class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.samples.targets)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return torch.stack([self.samples.inputs[index] for index in indices]), self.samples.targets[indices]
+    def __getitems__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        indices, seeds = batch
+        return read(self.samples.inputs, indices, seeds), self.samples.targets[indices]
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -106,12 +161,12 @@ def _outlive_a_signal(worker: int) -> None:
 
 
 class _Plan:
-    """The indices of each batch to come, as the DataLoader's batch sampler."""
+    """The batches to come, as the DataLoader's batch sampler."""
 
     def __init__(self) -> None:
-        self.batches: list[list[int]] = []
+        self.batches: list[Batch] = []
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -142,12 +197,8 @@ class Batches:
 
     def __post_init__(self) -> None:
         self.size = min(self.size, max(1, len(self.source)))
-        self.normalise_by(self.spec.mean, self.spec.std)
-
-    def normalise_by(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Takes another mean and standard deviation: for each channel, or one for all."""
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
-        self.mean, self.std = torch.tensor(mean).view(shape), torch.tensor(std).view(shape)
+        self.mean, self.std = torch.tensor(self.spec.mean).view(shape), torch.tensor(self.spec.std).view(shape)
         self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; made once
 
     @cached_property
@@ -170,7 +221,8 @@ class Batches:
 
     def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
-            for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world):
+            seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
+            for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
                 inputs = self.normalise(raw)
                 version = inputs._version
                 for _ in range(start, len(self)):
@@ -180,8 +232,13 @@ class Batches:
                     yield inputs, targets
             return
         first, offset = divmod(start * self.size, len(self.source))
-        order = torch.cat([self._order(epoch * self.repeat + number) for number in range(first, self.repeat)])
-        for inputs, targets in self.source.batches(order[offset:], self.size, self.world):
+        orders = [self._order(epoch * self.repeat + number) for number in range(first, self.repeat)]
+        seeds = None
+        if self.source.draws:
+            numbers = enumerate(orders, epoch * self.repeat + first)
+            each = [sample_seeds(len(self.source), self.seed, number)[order] for number, order in numbers]
+            seeds = torch.cat(each)[offset:]
+        for inputs, targets in self.source.batches(torch.cat(orders)[offset:], self.size, self.world, seeds):
             yield self.normalise(inputs), targets
 
     def _order(self, number: int) -> Tensor:
@@ -194,7 +251,8 @@ class Batches:
         """The inputs of some samples [N], as the dataset has them."""
         if len(indices) == 0:
             return torch.empty(0, *self.spec.in_shape)
-        return torch.cat([inputs for inputs, _ in self.source.batches(indices, self.size)])
+        seeds = sample_seeds(len(self.source), self.seed, 0)[indices] if self.source.draws else None
+        return torch.cat([inputs for inputs, _ in self.source.batches(indices, self.size, seeds=seeds)])
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Bytes become numbers in [0, 1]; then the mean goes to 0 and the standard deviation to 1."""

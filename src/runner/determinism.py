@@ -23,9 +23,15 @@ def generator(seed: int, *purpose: str | int) -> Generator:
 
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and torch (all devices)."""
+    seed_cpu(seed)
+    torch.manual_seed(seed)
+
+
+def seed_cpu(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch on the CPU."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -98,7 +98,12 @@ def describe(exp: Experiment, checkpoint: Path, kind: str, inputs: Tensor) -> di
             "std": exp.test.std.flatten().tolist(),
             "inside": kind != "safetensors",
         },
-        "output": {"name": "outputs", "shape": ["batch", exp.spec.out_features], "task": exp.spec.task},
+        "output": {
+            "name": "outputs",
+            "shape": ["batch", exp.spec.out_features],
+            "task": exp.spec.task,
+            "rescale": {"std": exp.spec.target_std, "mean": exp.spec.target_mean, "inside": kind != "safetensors"},
+        },
         "classes": list(exp.spec.classes),
     }
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from runner.build import build
 from runner.checkpoint import load_checkpoint
+from runner.dataset.base import Spec
+from runner.dataset.picture import picture_files, read_picture
+from runner.dataset.table import read_table
 from runner.errors import CheckpointError, ConfigError, DataError, nearest
 from runner.experiment import Experiment
 from runner.settings import Config
@@ -29,17 +32,14 @@ def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, 
     if not path.is_file():
         raise ConfigError(f"--checkpoint: {path} does not exist; allowed: best, last, or a file")
     saved = load_checkpoint(path)
-    exp = build(config)
+    there = saved["spec"]
+    exp = build(config, trained=there)
     try:
         exp.load_weights(saved)
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{path}: does not fit model={config.model.name} with this dataset: {error}") from error
-    there = saved["spec"]
     if tuple(there["classes"]) != exp.spec.classes:
         raise ConfigError(f"dataset: its classes are {exp.spec.classes}, the model knows {tuple(there['classes'])}")
-    if exp.spec.standardise:  # as in training, whatever this table's own mean and deviation
-        for batches in (exp.train, exp.val, exp.test):
-            batches.normalise_by(tuple(there["mean"]), tuple(there["std"]))
     return exp, path
 
 
@@ -60,15 +60,17 @@ def evaluate_run(config: Config, folder: Path, checkpoint: str, split: str) -> d
 def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Path]) -> tuple[list[dict[str, Any]], int]:
     """A row for each picture, or for each row of a table, and the number of files that could not be read.
 
+    A folder stands for all pictures in it.
+
     For classification a row has the class, its probability, and the probability of every class; for regression, the
     numbers.
     """
     exp, _ = trained(config, folder, checkpoint)
     exp.judged.eval()
     rows, unread = [], 0
-    for file in files:
+    for file in find_files(files):
         try:
-            for name, inputs in read_inputs(file, exp.spec.in_shape):
+            for name, inputs in read_inputs(file, exp.spec):
                 rows.append({"input": name, **answer(exp, inputs)})
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -88,52 +90,32 @@ def answer(exp: Experiment, inputs: Tensor) -> dict[str, Any]:
     return {"class": exp.spec.classes[best], "probability": probabilities[best], **each}
 
 
-def read_inputs(file: Path, in_shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    """The inputs in a file by name: one picture as bytes [C, H, W], or each row of a CSV as numbers in_shape.
+def find_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files, and for a folder every picture at any depth below it, sorted."""
+    for path in paths:
+        found = picture_files(path) if path.is_dir() else []
+        yield from found or [path]
+
+
+def read_inputs(file: Path, spec: Spec) -> Iterator[tuple[str, Tensor]]:
+    """Yield the inputs in a file with their names: a picture as bytes [C, H, W], or the rows of a CSV as in_shape.
 
     Raises:
-        DataError: the file is neither, or a row has other numbers than the model takes.
+        DataError: the file cannot be read, or does not hold what the model takes.
     """
+    if file.is_dir():
+        raise DataError(f"{file}: no PNG or JPEG file in this folder")
     if file.suffix.lower() == ".csv":
-        yield from _rows(file, in_shape)
-    elif len(in_shape) == 3 and in_shape[0] in (1, 3):
-        yield str(file), read_image(file, in_shape)
+        size = torch.Size(spec.in_shape).numel()
+        for line, values in read_table(file, size, spec.columns, spec.left_out):
+            yield f"{file}:{line}", torch.tensor(values).view(spec.in_shape)
+    elif len(spec.in_shape) == 3 and spec.in_shape[0] in (1, 3):
+        channels, height, width = spec.in_shape
+        yield str(file), read_picture(file, (channels, height, width))
     else:
-        raise DataError(f"{file}: this model takes inputs of shape {in_shape}: a CSV with so many numbers in a row")
-
-
-def read_image(file: Path, in_shape: tuple[int, ...]) -> Tensor:
-    """A picture of any size and mode as bytes [C, H, W]. Raises DataError, naming the file, when it is none."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    channels, height, width = in_shape
-    try:
-        with Image.open(file) as opened:
-            deep = opened.mode.startswith("I;16")  # 16 bits of grey would be cut off, not scaled, by `convert`
-            image = Image.fromarray((np.asarray(opened) >> 8).astype(np.uint8)) if deep else opened
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((width, height)))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: no image that can be read: {error}") from error
-    return torch.from_numpy(pixels.copy()).view(height, width, channels).permute(2, 0, 1)
-
-
-def _rows(file: Path, in_shape: tuple[int, ...]) -> Iterator[tuple[str, Tensor]]:
-    size = torch.Size(in_shape).numel()
-    try:
-        with file.open(newline="") as opened:
-            for number, row in enumerate(csv.reader(opened), start=1):
-                try:
-                    values = [float(cell) for cell in row]
-                except ValueError:
-                    if number == 1:
-                        continue  # the names of the columns
-                    raise DataError(f"{file}: row {number} holds something that is no number: {row}") from None
-                if len(values) != size:
-                    raise DataError(f"{file}: row {number} has {len(values)} numbers, the model takes {size}")
-                yield f"{file}:{number}", torch.tensor(values).view(in_shape)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
+        raise DataError(
+            f"{file}: this model takes inputs of shape {spec.in_shape}: a CSV with so many numbers in a row"
+        )
 
 
 def check_output(target: Path | None) -> None:

@@ -1,15 +1,16 @@
 """The splits: which samples train, validate and test, drawn once and for all by the dataset's own seed."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from runner.dataset.base import Pool, Readable, Samples, Spec
 from runner.determinism import generator
-from runner.errors import DataError
+from runner.errors import ConfigError, DataError
 
 LOOKED_AT = 50  # inputs, for a fingerprint
 
@@ -56,21 +57,55 @@ def split(
     else:
         train = val = rest
     if test is None and val is not train:
-        raise DataError("dataset.test_share is null, which takes the publisher's test set, and there is none")
+        raise DataError("dataset.test_share: found null, and there is no test set; set dataset.test_share=0.2")
     return Splits(train, val, train if test is None else test)
 
 
 def measure(spec: Spec, train: Samples) -> Spec:
-    """The spec with mean and std of the training split, where the dataset leaves them to it: one for each column.
+    """The spec with what the dataset leaves to the training split: mean and std of each column, and of the targets.
 
-    A function of the split alone, so a resumed run finds the same numbers. Columns that never change keep their scale.
+    A function of the split alone, so a resumed run finds the same numbers. What never changes keeps its scale.
     """
-    if not spec.standardise:
-        return spec
-    assert isinstance(train.inputs, Tensor), "what is measured is in memory"
-    exact = train.inputs.double()
-    mean, std = exact.mean(0), exact.std(0, correction=0)
-    return replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
+    if spec.standardize:
+        assert isinstance(train.inputs, Tensor), "what is measured is in memory"
+        exact = train.inputs.double()
+        mean, std = exact.mean(0), exact.std(0, correction=0)
+        spec = replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
+    if spec.standardize_targets:
+        exact = train.targets.double()
+        spec = replace(spec, target_mean=exact.mean().item(), target_std=exact.std(correction=0).item() or 1.0)
+    return spec
+
+
+def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[Spec, Splits]:
+    """Return spec and splits as a trained model takes them, whatever this table's own mean and order of columns.
+
+    Args:
+        trained: the spec in the checkpoint of the model; without names of columns, where it is an old one.
+
+    Raises:
+        ConfigError: the table has other columns than the model was trained on; the message has their names.
+    """
+    if spec.standardize:
+        spec = replace(spec, mean=tuple(trained["mean"]), std=tuple(trained["std"]))
+    unit = {key: trained.get(key, default) for key, default in (("target_mean", 0.0), ("target_std", 1.0))}
+    spec, columns = replace(spec, **unit), tuple(trained.get("columns", ()))
+    if not spec.columns or not columns or spec.columns == columns:
+        return spec, splits
+    if set(spec.columns) != set(columns):
+        unknown = [name for name in spec.columns if name not in columns]
+        missing = [name for name in columns if name not in spec.columns]
+        raise ConfigError(
+            f"dataset: its columns are not those of the training ({', '.join(columns)}): "
+            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+        )
+    order = torch.tensor([spec.columns.index(name) for name in columns])
+    return replace(spec, columns=columns), Splits(*(_with_columns(samples, order) for samples in splits))
+
+
+def _with_columns(samples: Samples, order: Tensor) -> Samples:
+    assert isinstance(samples.inputs, Tensor), "the rows of a table are in memory"
+    return Samples(samples.inputs.index_select(1, order), samples.targets)
 
 
 def fingerprint(samples: Samples) -> str:

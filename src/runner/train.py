@@ -322,7 +322,7 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
         contents = {
             "format": FORMAT,
             "config": exp.config.model_dump(),
-            "spec": {"mean": exp.spec.mean, "std": exp.spec.std, "classes": exp.spec.classes},
+            "spec": exp.spec.state_dict(),
             "data": exp.data,
             **exp.state_dict(),
             **now,

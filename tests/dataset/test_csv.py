@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from runner.dataset.csv import CSV
-from runner.errors import DataError
 from runner.splits import measure, split
 
 PLANTS = "height,width,kind\n1,2.5,iris\n-3,4e1,rose\n0.5, 6 , iris \n"
@@ -43,7 +42,7 @@ def test_numbers_are_for_regression_unless_they_are_said_to_be_classes(table: Pa
     assert (classes.spec.classes, classes.load().samples.targets.tolist()) == (("2", "10"), [1, 0, 1])
 
 
-def test_the_inputs_are_standardised_on_the_training_split_alone(table: Path) -> None:
+def test_the_inputs_are_standardized_on_the_training_split_alone(table: Path) -> None:
     numbers = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.01]) + 7
     table.write_text("a,same,b,target\n" + "".join(f"{a},4,{b},{a + b}\n" for a, b in numbers.tolist()))
     dataset = CSV(str(table))
@@ -85,17 +84,29 @@ def test_a_missing_target_column_gets_the_nearest_name(table: Path) -> None:
 @pytest.mark.parametrize("cell", ["tall", "", "nan", "inf", "1;2"])
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(table: Path, cell: str) -> None:
     table.write_text(f"height,width,kind\n1,2,a\n\n3,{cell},b\n")
-    problem = f"{table}: line 4, column 'width': found {cell!r}, expected a number"
-    with pytest.raises(DataError, match=re.escape(problem)):
-        CSV(str(table), target="kind").load()
+    problem = f"path: {table}: line 4, column 'width': found {cell!r}, expected a number; to leave the column out: "
+    with pytest.raises(ValueError, match=re.escape(f"{problem}dataset.drop=[width]")):
+        CSV(str(table), target="kind")
 
 
 def test_a_target_that_is_no_number_is_named_too(table: Path) -> None:
     table.write_text("x,target\n1,2\n3,many\n")
-    with pytest.raises(
-        DataError, match=re.escape(f"{table}: line 3, column 'target': found 'many', expected a number")
-    ):
-        CSV(str(table), task="regression").load()
+    problem = f"{table}: line 3, column 'target': found 'many', expected a number"
+    with pytest.raises(ValueError, match=re.escape(problem) + "$"):
+        CSV(str(table), task="regression")
+
+
+def test_columns_can_be_left_out(table: Path) -> None:
+    table.write_text("id,height,colour,kind\n7,1,red,iris\n8,2,blue,rose\n")
+    dataset = CSV(str(table), target="kind", drop=("id", "colour"))
+    inputs = dataset.load().samples.inputs
+    assert isinstance(inputs, Tensor)
+    assert inputs.tolist() == [[1], [2]]
+    assert (dataset.spec.columns, dataset.spec.left_out) == (("height",), ("kind", "id", "colour"))
+    with pytest.raises(ValueError, match=r"drop: found 'color', which is no column of .*Did you mean colour\?"):
+        CSV(str(table), target="kind", drop=("color",))
+    with pytest.raises(ValueError, match="drop: found 'kind', which is the target; allowed: colour, height, id"):
+        CSV(str(table), target="kind", drop=("kind",))
 
 
 @pytest.mark.parametrize(

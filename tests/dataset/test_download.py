@@ -75,7 +75,7 @@ def test_a_failed_download_names_the_folder_and_all_files_and_leaves_nothing_beh
     message = str(caught.value).splitlines()
     assert message[0] == f"The download failed: {error}"
     assert message[1] == f"Place these files in {tmp_path.resolve() / 'MNIST' / 'raw'}"
-    assert message[2:] == [f"  {name}  or  {name}.gz" for name in FILES]
+    assert message[2:] == [f"  {name}  or  {name}.gz  from {source.url}" for name, source in FILES.items()]
     assert left(tmp_path) == []
 
 

@@ -1,5 +1,6 @@
 """Every dataset from its config to batches: both ways in, folds, the check, and whole runs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from runner.check import check
 from runner.config import compose_config
 from runner.dataset import cifar10
 from runner.dataset.cifar10 import TEST, TRAIN
+from runner.dataset.download import Published
 from runner.errors import ConfigError
 from runner.registry import DATASETS
 from runner.settings import Config
@@ -104,7 +106,7 @@ def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: s
             assert ((counts - everything / 5).abs() <= 1).all()
 
 
-def test_the_inputs_of_a_table_are_standardised_in_training(datasets: Path) -> None:
+def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> None:
     exp = build(composed("csv", "trainer.batch_size=100"))
     ((inputs, _),) = exp.train.epoch()
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
@@ -114,7 +116,10 @@ def test_the_inputs_of_a_table_are_standardised_in_training(datasets: Path) -> N
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        (["dataset=digits", "dataset.test_share=null"], "dataset.test_share: found None, which takes the publisher's"),
+        (
+            ["dataset=digits", "dataset.test_share=null"],
+            "dataset.test_share: found null, and dataset=digits has no test set of its own: ",
+        ),
         (["dataset=image_folder"], "dataset=image_folder: root: found 'data/pictures': there is no such folder"),
         (["dataset=csv"], "dataset=csv: path: found 'data/table.csv': there is no such file"),
         (["dataset.augment.shift=-1"], "dataset.augment.shift: found -1; Input should be greater than or equal to 0"),
@@ -137,7 +142,7 @@ def test_what_cannot_be_is_refused(workdir: Path, overrides: list[str], problem:
 
 
 def test_a_tree_without_a_test_folder_wants_a_share(datasets: Path) -> None:
-    with pytest.raises(ConfigError, match=r"test_share: found None, which takes .* dataset=image_folder has none"):
+    with pytest.raises(ConfigError, match=r"dataset=image_folder has no test set .* set dataset\.test_share=0\.2"):
         check(compose_config(["dataset=image_folder"]))
     check(compose_config(["dataset=image_folder", "dataset.test_share=null", "dataset.val_share=null"]))
 
@@ -177,3 +182,103 @@ def test_a_run_that_is_cut_within_an_epoch_goes_on_as_if_it_was_not(
     assert equal(left["model"], right["model"])
     assert equal(left["optimizer"], right["optimizer"])
     assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
+
+
+def test_a_column_of_texts_is_refused_before_anything_is_made(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{number},{'red' if number % 3 else 'blue'},{number % 2}\n" for number in range(40))
+    (workdir / "table.csv").write_text(f"size,colour,kind\n{rows}")
+    choices = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", "model=mlp", "device.threads=1"]
+    classes = ["dataset.task=classification", "trainer.epochs=1"]
+    assert cli.main([*choices, *classes]) == 2
+    message = "table.csv: line 2, column 'colour': found 'blue', expected a number; to leave the column out: "
+    assert f"{message}dataset.drop=[colour]" in capsys.readouterr().err
+    assert [path.name for path in workdir.iterdir()] == ["table.csv"]
+    assert cli.main([*choices, *classes, "dataset.drop=[colour]"]) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    capsys.readouterr()
+    assert cli.main(["predict", str(folder), "table.csv"]) == 0  # with the target and the dropped column in it
+    assert len(capsys.readouterr().out.splitlines()) == 41
+
+
+@pytest.fixture
+def prices(workdir: Path) -> list[str]:
+    """The arguments for prices of about 300,000 in a table."""
+    draw = torch.Generator().manual_seed(0)
+    rows = [(rooms, age, 2e5 + 4e4 * rooms - 1e3 * age) for rooms, age in torch.rand(300, 2, generator=draw).tolist()]
+    (workdir / "prices.csv").write_text("rooms,age,price\n" + "".join(f"{a},{b},{c + 1e5}\n" for a, b, c in rows))
+    choices = ["dataset=csv", "dataset.path=prices.csv", "dataset.target=price", "loss=mse", "optim=adam"]
+    return [*choices, "optim.lr=0.01", "model=mlp", "model.hidden=[16]", "device.threads=1", "trainer.epochs=30"]
+
+
+@pytest.mark.parametrize("more", [[], ["trainer.ema=0.9", "trainer.precision=bf16"]], ids=["plain", "ema and bf16"])
+def test_prices_are_learned_and_told_in_their_own_unit(
+    workdir: Path, prices: list[str], more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*prices, *more]) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    test = results(folder)["test"]
+    assert test["r2"] > 0.5
+    assert 10 < test["mae"] < 10_000
+    assert test["loss"] < 1
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == test
+    assert cli.main(["predict", str(folder), "prices.csv"]) == 0
+    found = [float(line.split(",")[1]) for line in capsys.readouterr().out.splitlines()[1:]]
+    prices_told = [float(line.split(",")[2]) for line in Path("prices.csv").read_text().splitlines()[1:]]
+    assert sum(abs(a - b) for a, b in zip(found, prices_told, strict=True)) / len(found) < 10_000
+
+
+def test_another_table_does_not_change_the_unit_of_a_trained_model(
+    workdir: Path, prices: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(prices) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    lines = Path("prices.csv").read_text().splitlines()
+    dear = sorted(lines[1:], key=lambda line: float(line.split(",")[2]))[-60:]
+    Path("dear.csv").write_text("\n".join([lines[0], *dear]))
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder), "dataset.path=dear.csv"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["mae"] < 10_000
+
+
+def test_a_run_on_prices_is_resumed_as_if_it_was_not_cut(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, prices: list[str]
+) -> None:
+    monkeypatch.setattr("runner.run.draw", lambda *arguments: None)
+    for name, steps in (("whole", "null"), ("cut", "3")):
+        assert cli.main([*prices, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
+    (whole,), (cut,) = (list(workdir.glob(f"outputs/*/*_{name}")) for name in ("whole", "cut"))
+    assert cli.main(["resume", str(cut), "trainer.max_steps=null"]) == 0
+    assert equal(checkpoint(whole)["model"], checkpoint(cut)["model"])
+    assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
+
+
+def test_an_exported_model_gives_prices_too(workdir: Path, prices: list[str]) -> None:
+    assert cli.main([*prices, "trainer.epochs=20"]) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    assert cli.main(["export", str(folder), "--format", "torch.export"]) == 0
+    module = torch.export.load(folder / "export" / "model.pt2").module()
+    outputs = module(torch.tensor([[0.5, 0.5], [0.1, 0.9]]))
+    assert ((outputs > 250_000) & (outputs < 350_000)).all()
+    description = json.loads((folder / "export" / "model.pt2.json").read_text())
+    assert description["output"]["rescale"]["inside"]
+    assert description["output"]["rescale"]["mean"] > 250_000
+
+
+def test_a_download_that_fails_leaves_no_run_behind(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(source: Published, target: Path) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("runner.dataset.download._fetch", refuse)
+    for name, file in (("mnist", "train-images-idx3-ubyte"), ("cifar10", "cifar-10-binary.tar.gz")):
+        assert cli.main([f"dataset={name}", "model=mlp", "dry_run=true"]) == 0
+        assert cli.main([f"dataset={name}", "model=mlp"]) == 1
+        message = capsys.readouterr().err
+        for part in ("no network", str(workdir / "data"), f"{file}", "from https://"):
+            assert part in message
+    assert not (workdir / "outputs").exists()

@@ -50,18 +50,22 @@ class CIFAR10:
             has_test=True,
         )
 
-    def load(self) -> Pool:
-        """Images [N, 3, size, size] as bytes and class numbers [N], for training and for testing.
-
-        Raises:
-            DataError: a file is missing and cannot be downloaded, or is damaged.
-        """
+    def fetch(self) -> None:
+        """Download and extract the files that are missing. Raises DataError when that fails."""
         missing = [name for name in TRAIN + TEST if self._find(name) is None]
         if missing:
             archive = self.root / ARCHIVE
             if not archive.is_file():
                 download({f"{FOLDER}/: {', '.join(missing)}": PUBLISHED}, self.root)
             extract(archive, missing, self.root / FOLDER)
+
+    def load(self) -> Pool:
+        """Images [N, 3, size, size] as bytes and class numbers [N], for training and for testing.
+
+        Raises:
+            DataError: a file is missing and cannot be downloaded, or is damaged.
+        """
+        self.fetch()
         return Pool(self._read(TRAIN), self._read(TEST))
 
     def _find(self, name: str) -> Path | None:

@@ -36,7 +36,9 @@ def download(files: Mapping[str, Published], folder: Path) -> None:
                 _fetch(source, Path(part) / name)
                 (Path(part) / name).replace(folder / name)
     except (OSError, HTTPException) as error:
-        names = "\n".join(f"  {name}  or  {source.url.rsplit('/', 1)[-1]}" for name, source in files.items())
+        names = "\n".join(
+            f"  {name}  or  {source.url.rsplit('/', 1)[-1]}  from {source.url}" for name, source in files.items()
+        )
         raise DataError(f"The download failed: {error}\nPlace these files in {folder.resolve()}\n{names}") from error
 
 

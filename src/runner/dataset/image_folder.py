@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.dataset.base import Pool, Samples, Spec
+from runner.dataset.picture import picture_files, read_picture
 from runner.errors import DataError
 from runner.registry import DATASETS
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
 # Of ImageNet's pictures, as torchvision's own models expect them; for grey ones, of their brightness.
 MEAN: dict[int, tuple[float, ...]] = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
 STD: dict[int, tuple[float, ...]] = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
@@ -76,7 +75,7 @@ class ImageFolder:
         paths: list[Path] = []
         targets: list[int] = []
         for number, name in enumerate(self.classes):
-            files = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+            files = picture_files(folder / name)
             if not files and folder == self.train:
                 raise DataError(f"{folder / name}: no PNG or JPEG file in it")
             paths += files
@@ -104,24 +103,4 @@ class Pictures:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return read_picture(self.paths[index], self.size, self.channels)
-
-
-def read_picture(path: Path, size: int, channels: int) -> Tensor:
-    """A PNG or JPEG file as bytes [channels, size, size].
-
-    Raises:
-        DataError: the file is no such picture, or damaged; the message names it.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            deep = image.mode.startswith("I")  # 16 bits a pixel, which PIL would cut off at 255
-            eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
-            mode = "RGB" if channels == 3 else "L"
-            pixels = np.asarray(eight if eight.mode == mode else eight.convert(mode))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture: {error}") from error
-    picture = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1), order="C"))
-    return picture if picture.shape[-2:] == (size, size) else resize(picture[None], size)[0]
+        return read_picture(self.paths[index], (self.channels, self.size, self.size))

@@ -54,15 +54,19 @@ class MNIST:
             has_test=True,
         )
 
+    def fetch(self) -> None:
+        """Download the files that are missing. Raises DataError when that fails."""
+        missing = {name: source for name, source in self.files.items() if self._find(name) is None}
+        if missing:
+            download(missing, self.root / self.places[-1])
+
     def load(self) -> Pool:
         """Images [N, 1, size, size] as bytes and class numbers [N], for training and for testing.
 
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
         """
-        missing = {name: source for name, source in self.files.items() if self._find(name) is None}
-        if missing:
-            download(missing, self.root / self.places[-1])
+        self.fetch()
         return Pool(self._read("train"), self._read("t10k"))
 
     def _find(self, name: str) -> Path | None:

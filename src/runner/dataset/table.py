@@ -1,0 +1,135 @@
+"""CSV files: the one reader of them, for training and for predictions."""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from runner.errors import DataError
+
+NAMED = 8  # names in a message, at most
+
+
+class NotANumber(DataError):
+    """A cell that must be a number is none; the message names file, line and column."""
+
+    def __init__(self, path: Path, line: int, column: str, cell: str) -> None:
+        self.column = column
+        super().__init__(f"{path}: line {line}, column {column!r}: found {cell!r}, expected a number")
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file with their line numbers, cells stripped and blank rows left out.
+
+    Raises:
+        DataError: the file cannot be read as text, is empty, or a row has another length; the message names it.
+    """
+    length = None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark before the first name
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if not any(cells):
+                    continue
+                length = length or len(cells)
+                if len(cells) != length:
+                    raise DataError(f"{path}: line {reader.line_num}: {len(cells)} cells, expected {length}")
+                yield reader.line_num, cells
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if length is None:
+        raise DataError(f"{path}: is empty")
+
+
+def read_table(
+    path: Path, size: int, columns: Sequence[str] = (), left_out: Sequence[str] = ()
+) -> Iterator[tuple[int, list[float]]]:
+    """Yield the inputs in each row of a table, in the order of the training, with their line numbers.
+
+    With a header, columns are matched by name and may come in any order. Without one, values are taken by position.
+
+    Args:
+        path: the CSV file.
+        size: numbers in an input.
+        columns: the names of the inputs in training; empty where they have none.
+        left_out: names of columns that may be there too, such as the target's.
+
+    Raises:
+        DataError: as `read_rows`; or a column is missing or unknown, a cell is not a number, or there are too few or
+            too many of them.
+    """
+    rows = read_rows(path)
+    first = next(rows)
+    places, names = match_header(path, first, columns, left_out), first[1]
+    if places is None:
+        places = list(range(len(names)))
+        rows, names = chain([first], rows), [str(place + 1) for place in places]
+    if len(places) != size:
+        raise DataError(f"{path}: {len(places)} numbers in a row, the model takes {size}{_named(': ', columns)}")
+    for line, cells in rows:
+        yield line, [to_number(cells[place], path, line, names[place]) for place in places]
+
+
+def match_header(
+    path: Path, first: tuple[int, list[str]], columns: Sequence[str], left_out: Sequence[str]
+) -> list[int] | None:
+    """Return where in a row the columns are; None when the first row is one of numbers, not of names.
+
+    Raises:
+        DataError: it is neither; the message has the names that are missing or unknown.
+    """
+    line, cells = first
+    missing = [name for name in columns if name not in cells]
+    unknown = [name for name in cells if name not in {*columns, *left_out}]
+    if columns and not missing and not unknown:
+        names = distinct(cells, path)
+        return [names.index(name) for name in columns]
+    if all(map(is_number, cells)):
+        return None
+    if not columns and all(map(_is_name, cells)):
+        return list(range(len(cells)))
+    problem = f"{path}: line {line} is neither a row of numbers nor the names of the columns"
+    if not columns:
+        raise DataError(f"{problem}: found {', '.join(cells[:NAMED])}")
+    raise DataError(
+        problem + _named("; unknown: ", unknown) + _named("; missing: ", missing) + _named("; expected: ", columns)
+    )
+
+
+def distinct(names: list[str], path: Path) -> list[str]:
+    """Return the names of columns. Raises DataError when two are equal."""
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: two columns have the same name in {', '.join(names)}")
+    return names
+
+
+def to_number(cell: str, path: Path, line: int, column: str) -> float:
+    """Return the number in a cell. Raises NotANumber when it holds no finite one."""
+    if not is_number(cell):
+        raise NotANumber(path, line, column, cell)
+    return float(cell)
+
+
+def is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _is_name(cell: str) -> bool:
+    """Whether a cell can only be a name, not a mistyped number such as 0,5 or nan."""
+    try:
+        float(cell)
+    except ValueError:
+        return cell[:1].isalpha() or cell[:1] == "_"
+    return False
+
+
+def _named(start: str, names: Sequence[str]) -> str:
+    """Return some names after a start; nothing when there are none."""
+    if not names:
+        return ""
+    return start + ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
