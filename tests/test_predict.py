@@ -130,3 +130,18 @@ def test_an_output_of_another_kind_is_refused(run: Path, capsys: pytest.CaptureF
     Image.new("L", (8, 8)).save("good.png")
     assert cli.main(["predict", str(run), "good.png", "--output", "answers.xml"]) == 2
     assert "--output: found '.xml'; allowed: .csv, .json." in capsys.readouterr().err
+
+
+def test_a_run_without_averaged_weights_is_judged_by_its_own_under_a_config_with_them(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(printed(capsys, "evaluate", str(run), "trainer.ema=0.9"))
+    assert found["metrics"] == results(run)["test"]
+
+
+def test_a_run_with_averaged_weights_is_judged_by_them_under_a_config_without(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    averaged = runner("trainer.ema=0.9", "trainer.epochs=3")
+    found = json.loads(printed(capsys, "evaluate", str(averaged), "trainer.ema=null"))
+    assert found["metrics"] == results(averaged)["test"]

@@ -83,10 +83,19 @@ class Experiment:
         }
 
     def load_weights(self, state: dict[str, Any]) -> None:
-        """Takes the weights of a checkpoint, averaged ones too, and nothing else."""
+        """Load the weights of a checkpoint and nothing else.
+
+        The checkpoint decides what is judged: its averaged weights where it has some, whatever `trainer.ema` says.
+        """
         self.model.load_state_dict(state["model"])
-        if self.ema is not None and state["ema"] is not None:
-            self.ema.load_state_dict(state["ema"])
+        averaged = state["ema"]
+        if self.ema is None:
+            if averaged is not None:
+                self.model.load_state_dict(averaged["module"])
+        elif averaged is None:
+            self.ema.module.load_state_dict(state["model"])
+        else:
+            self.ema.load_state_dict(averaged)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.load_weights(state)
