@@ -14,8 +14,10 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.util import tensor_util
 
 from runner import tracking
-from runner.settings import flatten
-from runner.tracking import Bar, Csv, cut_back, epoch_line
+from runner.build import build
+from runner.results import Results
+from runner.settings import Config, flatten
+from runner.tracking import Bar, Csv, Tracker, cut_back, epoch_line
 
 
 def bits(value: float) -> bytes:
@@ -114,3 +116,24 @@ def test_histograms_count_every_weight(runner: Callable[..., Path]) -> None:
         assert last[:, 2].sum() == first[:, 2].sum() == tensor.numel()
         assert float(last[0, 0]) == pytest.approx(float(tensor.min()), abs=1e-6)
         assert float(last[-1, 1]) == pytest.approx(float(tensor.max()), abs=1e-6)
+
+
+def test_the_first_row_of_a_resumed_run_replaces_those_of_its_epoch_and_later(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,step\r\n1,6\r\n2,8\r\n3,18\r\n4,2")  # the last one torn
+    table = Csv(path, ["epoch", "step"])
+    table.write({"epoch": 2, "step": 12})
+    table.write({"epoch": 3, "step": 18})
+    assert path.read_bytes() == b"epoch,step\r\n1,6\r\n2,12\r\n3,18\r\n"
+
+
+def test_a_parameter_without_numbers_has_no_histogram(workdir: Path, tiny: Callable[..., Config]) -> None:
+    exp = build(tiny())
+    exp.model.register_parameter("empty", torch.nn.Parameter(torch.empty(0, 3)))
+    tracker = Tracker(workdir, exp, Results.open(workdir, "name", 0, []))
+    tracker.weights(0)
+    tracker.close()
+    (path,) = (workdir / "tensorboard").glob("events.*")
+    tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    assert len(tags) == 4
+    assert "weights/empty" not in tags

@@ -21,6 +21,7 @@ from runner.experiment import Experiment
 from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
+from runner.schedule import schedule_length
 from runner.settings import Config
 from runner.splits import Splits, fingerprint, measure, split
 from runner.world import ALONE, World
@@ -208,24 +209,21 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
 
 
 def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
-    """The scheduler; the `total_steps` that it is told of are those it will make itself: in steps, or in epochs.
+    """Return the scheduler; its `total_steps` count its own steps, which are steps or epochs of the run.
 
     Raises:
         ConfigError: one that waits for a plateau is to step by steps.
     """
-    choice, trainer = config.scheduler, config.trainer
-    steps = trainer.total_steps(batches_per_epoch)
-    if choice.interval == "epoch":
-        steps = -(-steps // trainer.steps_per_epoch(batches_per_epoch))
+    choice = config.scheduler
     # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(
         choice.name,
         choice.values,
         optimizer=optimizer,
-        total_steps=steps,
+        total_steps=schedule_length(config, batches_per_epoch),
         last_epoch=-1,
-        metric_mode=trainer.checkpoint.mode,
+        metric_mode=config.trainer.checkpoint.mode,
     )
     if choice.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
         raise ConfigError(

@@ -10,8 +10,9 @@ import os
 import pickle
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -25,7 +26,53 @@ CHUNK = 1 << 22
 FORMAT = 2  # of the contents; another number when a reader of the old ones would misread the new
 
 
-def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+class Snapshot(TypedDict):
+    """The keys of a checkpoint, all of them. `snapshot.py` writes and reads them."""
+
+    format: int  # FORMAT
+    config: dict[str, Any]  # the resolved config
+    spec: dict[str, Any]  # what the model needs to know of its dataset: mean, std, classes
+    data: str | None  # fingerprint of the training split
+
+    # `state_dict` of each part of the Experiment.
+    model: dict[str, Any]
+    ema: dict[str, Any] | None
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    total_steps: int | None  # of the schedule: its length, in its own steps
+
+    # The fields of TrainState, which documents them.
+    best: dict[str, Any]
+    early: dict[str, Any]
+    recent: dict[str, Any]
+    window: dict[str, Any]
+    sums: dict[str, Any]
+    epoch: int
+    step: int
+    position: int
+    validating: bool
+    improved: bool
+    unreported: bool
+    behind: bool
+    validated: int
+    val: dict[str, float]
+    train: dict[str, float]
+    seconds: float
+    epoch_seconds: float
+    data_seconds: float
+    lr: float
+
+    rng: dict[str, Any]  # states of the random number generators
+    others: list[dict[str, Any]]  # sums and rng of each other process
+    files: dict[str, int]  # length of each file that grows, by its path in the run folder
+
+
+# What the older checkpoints of this format do not have.
+ADDED: dict[str, Any] = {"data": None, "others": [], "total_steps": None, "validated": 0}
+
+
+def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
     """Writes plain types and tensors, whole or not at all.
 
     Raises:
@@ -61,7 +108,7 @@ def verify_checkpoint(path: Path) -> None:
         raise CheckpointError(f"{path}: damaged, or no checkpoint of this program: its SHA-256 does not match")
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     """Reads a checkpoint, verified first, with `weights_only=True`: nothing in it can run.
 
     Raises:
@@ -75,7 +122,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if contents.get("format", FORMAT) != FORMAT:
         found = f"its format is {contents['format']}, this version of runner reads {FORMAT}"
         raise CheckpointError(f"{path}: {found}; environment.json names the version that wrote it")
-    return contents
+    return cast(Snapshot, ADDED | contents)
 
 
 class Checkpoints:
@@ -94,7 +141,7 @@ class Checkpoints:
         """The step files, newest first."""
         return sorted(self.folder.glob("step-*.pt"), reverse=True)
 
-    def save(self, contents: dict[str, Any], best: bool) -> Path:
+    def save(self, contents: Mapping[str, Any], best: bool) -> Path:
         """Saves the state after step `contents["step"]`. An older file goes only when the new one is verified.
 
         Raises:
@@ -114,7 +161,7 @@ class Checkpoints:
             raise CheckpointError(f"{path}: saved, but its folder cannot be brought up to date: {error}") from error
         return path
 
-    def load_newest(self, device: torch.device | str) -> tuple[dict[str, Any] | None, list[str]]:
+    def load_newest(self, device: torch.device | str) -> tuple[Snapshot | None, list[str]]:
         """The newest good checkpoint, None when none was ever saved; and what was wrong with newer ones.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.checkpoint import Checkpoints, load_checkpoint
+from runner.checkpoint import Checkpoints, Snapshot, load_checkpoint
 from runner.config import freeze, read_overrides
 from runner.device import describe, resolve
 from runner.environment import describe_environment
@@ -118,7 +118,7 @@ def lead(
                 return exit_code
 
 
-def prepare(config: Config, folder: Path, saved: dict[str, Any] | None, results: Results, resume: bool) -> None:
+def prepare(config: Config, folder: Path, saved: Snapshot | None, results: Results, resume: bool) -> None:
     """Writes down what will run, and takes away what a resumed run wrote after its checkpoint."""
     if resume:
         cut_back(folder, saved["files"] if saved else {})
