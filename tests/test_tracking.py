@@ -13,7 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
-from runner import tracking
+from runner import cli, tracking
 from runner.build import build
 from runner.results import Results
 from runner.settings import Config, flatten
@@ -137,3 +137,26 @@ def test_a_parameter_without_numbers_has_no_histogram(workdir: Path, tiny: Calla
     tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
     assert len(tags) == 4
     assert "weights/empty" not in tags
+
+
+@pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", "tensorboard/events.x", "checkpoints/last.pt"])
+def test_a_run_folder_with_a_link_in_it_is_not_resumed(
+    workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = runner("trainer.epochs=1")
+    (workdir / "mine").write_text("my own file")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(workdir / "mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 2
+    assert f"{folder / name} is a symbolic link" in capsys.readouterr().err
+    assert (workdir / "mine").read_text() == "my own file"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_links_are_not_cut_back(tmp_path: Path) -> None:
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "mine").write_text("my own file")
+    (tmp_path / "run" / "tensorboard" / "events.x").symlink_to(tmp_path / "mine")
+    cut_back(tmp_path / "run", {"tensorboard/events.x": 1})
+    assert (tmp_path / "mine").read_text() == "my own file"

@@ -20,6 +20,7 @@ from runner.errors import ConfigError, DataError
 from runner.experiment import Experiment
 from runner.labels import label_always
 from runner.loss.one_hot import OneHot
+from runner.optim.late import allow_late_gradients
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.schedule import schedule_length
 from runner.settings import Config
@@ -180,6 +181,7 @@ def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
         # When the scaler skips the first step, torch's fused SGD keeps as momentum what was in memory before.
         values |= {"fused": None}
     optimizer: Optimizer = OPTIMIZERS.build(choice.name, values, params=params)
+    allow_late_gradients(optimizer)
     return optimizer
 
 

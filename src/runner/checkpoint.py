@@ -72,6 +72,10 @@ class Snapshot(TypedDict):
 ADDED: dict[str, Any] = {"data": None, "others": [], "total_steps": None, "validated": 0}
 
 
+class Unreadable(CheckpointError):
+    """The disk refused to read a checkpoint, which may be good."""
+
+
 def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
     """Writes plain types and tensors, whole or not at all.
 
@@ -103,7 +107,7 @@ def verify_checkpoint(path: Path) -> None:
                 tail, left = (tail + chunk)[-22:], left - len(chunk)
             proof = file.read()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise Unreadable(f"{path}: cannot be read: {error}") from error
     if proof != LABEL + digest.hexdigest().encode() or not tail.startswith(END):
         raise CheckpointError(f"{path}: damaged, or no checkpoint of this program: its SHA-256 does not match")
 
@@ -119,6 +123,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Snapshot:
         contents: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: refused: holds more than plain types and tensors: {error}") from error
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error}") from error
     if contents.get("format", FORMAT) != FORMAT:
         found = f"its format is {contents['format']}, this version of runner reads {FORMAT}"
         raise CheckpointError(f"{path}: {found}; environment.json names the version that wrote it")
@@ -136,6 +142,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
         self.last, self.best = folder / "last.pt", folder / "best.pt"
+        self._unreadable: set[Path] = set()  # when they were tried
 
     def steps(self) -> list[Path]:
         """The step files, newest first."""
@@ -156,7 +163,10 @@ class Checkpoints:
             _link(path, self.last)
             kept = [old for old in self.steps() if old <= path][: self.keep_last]
             for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
-                old.unlink()
+                if old in self._unreadable:
+                    old.replace(old.with_name(old.name + ".superseded"))
+                else:
+                    old.unlink()
         except OSError as error:
             raise CheckpointError(f"{path}: saved, but its folder cannot be brought up to date: {error}") from error
         return path
@@ -173,6 +183,8 @@ class Checkpoints:
                 contents = load_checkpoint(path, device)
             except CheckpointError as error:
                 problems.append(str(error))
+                if isinstance(error, Unreadable):
+                    self._unreadable.add(path)
                 continue
             if problems:
                 newest = max([int(step.stem.removeprefix("step-")) for step in self.steps()], default=0)

@@ -28,7 +28,7 @@ from runner.start import assemble, load
 from runner.state import TrainState
 from runner.stop import Stop
 from runner.summary import count_parameters, summarize
-from runner.tracking import Silent, Tracker, cut_back
+from runner.tracking import Silent, Tracker, cut_back, refuse_links
 from runner.train import fit, predict
 from runner.world import World, joined
 
@@ -96,6 +96,8 @@ def lead(
     swept: Mapping[str, Any],
 ) -> int:
     """What the first process does, or the only one: the whole run, told in its folder."""
+    if resume:
+        refuse_links(folder)  # before the lock, which is a file too
     with locked(folder):
         saved, warnings = load(config, checkpoints, rungs) if resume else (None, [])
         if resume:

@@ -6,6 +6,7 @@ continues in place: no step twice, no gap.
 
 import csv
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from runner.errors import ConfigError
 from runner.event_file import EventFile
 from runner.experiment import Experiment
 from runner.files import write_atomically
@@ -125,15 +127,35 @@ def growing_files(folder: Path) -> list[Path]:
     return [*folder.glob("metrics.csv"), *folder.glob("tensorboard/events.*")]
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder with symbolic links in it: through them a resumed run would write elsewhere.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            if path.is_symlink():
+                raise ConfigError(
+                    f"{path} is a symbolic link, to {path.readlink()}: refused, because a resumed run would write through "
+                    "it; put what it points to in its place, or remove it"
+                )
+
+
 def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
     """Takes from each growing file what came after `positions` were noted."""
     for path in growing_files(folder):
+        if path.is_symlink():
+            continue
         length = positions.get(str(path.relative_to(folder)), 0)
         if length == 0:
             path.unlink()
         elif length < path.stat().st_size:
-            with path.open("r+b") as file:
-                file.truncate(length)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                os.ftruncate(descriptor, length)
+            finally:
+                os.close(descriptor)
 
 
 def epoch_line(row: Mapping[str, float]) -> str:
