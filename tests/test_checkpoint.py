@@ -169,3 +169,26 @@ def test_without_links_last_is_a_copy(tmp_path: Path, monkeypatch: pytest.Monkey
     Checkpoints(tmp_path, keep_last=1).save(at(1), best=True)
     assert names(tmp_path) == ["best.pt", "last.pt", "step-000000001.pt"]
     assert load_checkpoint(tmp_path / "last.pt")["step"] == 1
+
+
+def test_a_newer_checkpoint_that_could_not_be_read_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    for step in (1, 2, 3):
+        checkpoints.save(at(step), best=False)
+    checkpoints.steps()[1].write_bytes(b"")  # step 2 is damaged
+    whole = checkpoints.steps()[0].read_bytes()
+    is_open = Path.open
+
+    def refuse(path: Path, *arguments: Any) -> Any:
+        if path.name in ("last.pt", "step-000000003.pt"):
+            raise OSError(5, "Input/output error")
+        return is_open(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        loaded, _ = checkpoints.load_newest("cpu")
+    assert loaded is not None
+    assert loaded["step"] == 1
+    checkpoints.save(at(1), best=False)
+    assert names(tmp_path) == ["last.pt", "step-000000001.pt", "step-000000003.pt.superseded"]
+    assert (tmp_path / "step-000000003.pt.superseded").read_bytes() == whole

@@ -73,3 +73,11 @@ def test_no_number_is_the_worst(sweep: Path) -> None:
 def test_without_a_sweep_or_a_first_rung_there_are_none(sweep: Path, tmp_path: Path) -> None:
     assert Rungs.of(compose_config(), sweep / "a") is None
     assert Rungs.of(compose_config(["sweep.asha.min_epochs=1"]), tmp_path / "elsewhere" / "a") is None
+
+
+def test_without_a_validation_at_the_rung_the_one_before_counts(sweep: Path) -> None:
+    for job, losses in {"a": "1,2.0\n2,\n", "b": "1,1.0\n2,\n", "c": "1,\n2,\n"}.items():
+        write(sweep, job)
+        (sweep / job / "metrics.csv").write_text("epoch,val/loss\n" + losses)
+    found = {job: rungs(sweep / job, "sweep.asha.min_epochs=2").is_behind(2) for job in "abc"}
+    assert found == {"a": True, "b": False, "c": False}

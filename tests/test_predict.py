@@ -225,3 +225,18 @@ def test_a_checkpoint_without_the_names_of_columns_can_be_used(
         printed(capsys, "predict", str(table_run), "new.csv", "--checkpoint", "old.pt").splitlines()
     )
     assert row["class"] == "big"
+
+
+def test_a_run_without_averaged_weights_is_judged_by_its_own_under_a_config_with_them(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(printed(capsys, "evaluate", str(run), "trainer.ema=0.9"))
+    assert found["metrics"] == results(run)["test"]
+
+
+def test_a_run_with_averaged_weights_is_judged_by_them_under_a_config_without(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    averaged = runner("trainer.ema=0.9", "trainer.epochs=3")
+    found = json.loads(printed(capsys, "evaluate", str(averaged), "trainer.ema=null"))
+    assert found["metrics"] == results(averaged)["test"]

@@ -509,3 +509,47 @@ def test_a_disk_that_refuses_results_is_told_once_and_the_run_goes_on(
     folder = runner()
     assert (folder / "run.log").read_text().count("results.json: cannot be written") == 1
     assert checkpoint(folder)["epoch"] == 2
+
+
+def test_the_table_of_a_run_that_ended_within_an_epoch_and_was_trained_longer_equals_the_longer_one(
+    runner: Callable[..., Path],
+) -> None:
+    longer = runner("trainer.epochs=4", "trainer.validate_every=3")
+    extended = runner("trainer.epochs=4", "trainer.validate_every=3", "trainer.max_steps=8")
+    assert [row.split(",")[:2] for row in metrics_table(extended)[1:]] == [["1", "6"], ["2", "8"]]
+    assert cli.main(["resume", str(extended), "trainer.max_steps=null"]) == 0
+    assert metrics_table(extended) == metrics_table(longer)
+
+
+def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[..., Path]) -> None:
+    def measured(folder: Path) -> list[bool]:
+        head, *rows = [row.split(",") for row in metrics_table(folder)]
+        return [row[head.index("val/loss")] != "" for row in rows]
+
+    assert measured(runner("trainer.epochs=5", "trainer.validate_every=3")) == [False, False, True, False, True]
+    assert measured(runner("trainer.epochs=4", "trainer.validate_every='8 steps'")) == [False, True, True, True]
+
+
+def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
+    workdir: Path, runner: Callable[..., Path]
+) -> None:
+    (workdir / "masked_plugin.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from runner.registry import MODELS\n"
+        "class Masked(nn.Linear):\n"
+        "    mask = None\n"
+        "    def forward(self, inputs):\n"
+        "        if self.mask is None: self.mask = torch.ones(10, device=inputs.device)\n"
+        "        return super().forward(inputs.flatten(1)) * self.mask\n"
+        "@MODELS.register('masked')\n"
+        "def masked() -> nn.Module: return Masked(64, 10)\n"
+    )
+    (workdir / "mine" / "model").mkdir(parents=True)
+    (workdir / "mine" / "model" / "masked.yaml").write_text("name: masked\n")
+    base = [text for text in TINY if not text.startswith("model")]
+    masked = [*base, "--config-dir=mine", "plugins=[masked_plugin]", "model=masked", "trainer.epochs=1"]
+    assert cli.main(masked) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 0
+    assert results(folder)["epoch"] == 2

@@ -13,9 +13,11 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util import tensor_util
 
-from runner import tracking
-from runner.settings import flatten
-from runner.tracking import Bar, Csv, cut_back, epoch_line
+from runner import cli, tracking
+from runner.build import build
+from runner.results import Results
+from runner.settings import Config, flatten
+from runner.tracking import Bar, Csv, Tracker, cut_back, epoch_line
 
 
 def bits(value: float) -> bytes:
@@ -114,3 +116,47 @@ def test_histograms_count_every_weight(runner: Callable[..., Path]) -> None:
         assert last[:, 2].sum() == first[:, 2].sum() == tensor.numel()
         assert float(last[0, 0]) == pytest.approx(float(tensor.min()), abs=1e-6)
         assert float(last[-1, 1]) == pytest.approx(float(tensor.max()), abs=1e-6)
+
+
+def test_the_first_row_of_a_resumed_run_replaces_those_of_its_epoch_and_later(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,step\r\n1,6\r\n2,8\r\n3,18\r\n4,2")  # the last one torn
+    table = Csv(path, ["epoch", "step"])
+    table.write({"epoch": 2, "step": 12})
+    table.write({"epoch": 3, "step": 18})
+    assert path.read_bytes() == b"epoch,step\r\n1,6\r\n2,12\r\n3,18\r\n"
+
+
+def test_a_parameter_without_numbers_has_no_histogram(workdir: Path, tiny: Callable[..., Config]) -> None:
+    exp = build(tiny())
+    exp.model.register_parameter("empty", torch.nn.Parameter(torch.empty(0, 3)))
+    tracker = Tracker(workdir, exp, Results.open(workdir, "name", 0, []))
+    tracker.weights(0)
+    tracker.close()
+    (path,) = (workdir / "tensorboard").glob("events.*")
+    tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
+    assert len(tags) == 4
+    assert "weights/empty" not in tags
+
+
+@pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", "tensorboard/events.x", "checkpoints/last.pt"])
+def test_a_run_folder_with_a_link_in_it_is_not_resumed(
+    workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = runner("trainer.epochs=1")
+    (workdir / "mine").write_text("my own file")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(workdir / "mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 2
+    assert f"{folder / name} is a symbolic link" in capsys.readouterr().err
+    assert (workdir / "mine").read_text() == "my own file"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_links_are_not_cut_back(tmp_path: Path) -> None:
+    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "mine").write_text("my own file")
+    (tmp_path / "run" / "tensorboard" / "events.x").symlink_to(tmp_path / "mine")
+    cut_back(tmp_path / "run", {"tensorboard/events.x": 1})
+    assert (tmp_path / "mine").read_text() == "my own file"

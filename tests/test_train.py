@@ -349,3 +349,9 @@ def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) 
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert state.step == exp.steps_per_epoch
+
+
+def test_a_summed_loss_keeps_no_graph() -> None:
+    summed, objective = reduce(torch.ones(1, requires_grad=True).sum(), "sum", samples=4, step_samples=8)
+    assert not summed.requires_grad
+    assert objective.requires_grad

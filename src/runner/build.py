@@ -21,7 +21,9 @@ from runner.experiment import Experiment
 from runner.labels import label_always
 from runner.loss.one_hot import OneHot
 from runner.loss.standardized import InUnitOfTargets, Standardized
+from runner.optim.late import allow_late_gradients
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
+from runner.schedule import schedule_length
 from runner.settings import Config
 from runner.speed import speed_up
 from runner.splits import Splits, as_trained, fingerprint, measure, split
@@ -205,6 +207,7 @@ def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
         # When the scaler skips the first step, torch's fused SGD keeps as momentum what was in memory before.
         values |= {"fused": None}
     optimizer: Optimizer = OPTIMIZERS.build(choice.name, values, params=params)
+    allow_late_gradients(optimizer)
     return optimizer
 
 
@@ -234,24 +237,21 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
 
 
 def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
-    """The scheduler; the `total_steps` that it is told of are those it will make itself: in steps, or in epochs.
+    """Return the scheduler; its `total_steps` count its own steps, which are steps or epochs of the run.
 
     Raises:
         ConfigError: one that waits for a plateau is to step by steps.
     """
-    choice, trainer = config.scheduler, config.trainer
-    steps = trainer.total_steps(batches_per_epoch)
-    if choice.interval == "epoch":
-        steps = -(-steps // trainer.steps_per_epoch(batches_per_epoch))
+    choice = config.scheduler
     # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(
         choice.name,
         choice.values,
         optimizer=optimizer,
-        total_steps=steps,
+        total_steps=schedule_length(config, batches_per_epoch),
         last_epoch=-1,
-        metric_mode=trainer.checkpoint.mode,
+        metric_mode=config.trainer.checkpoint.mode,
     )
     if choice.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
         raise ConfigError(

@@ -240,7 +240,7 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
                 return
     pair = f"model={config.model.name} does not fit dataset={config.dataset.name}"
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             found = send_two(spec, model, loss)
     except NotImplementedError:
         return  # an operator that knows no meta tensors: the run will tell
@@ -276,7 +276,7 @@ def with_zeros(module: nn.Module) -> Callable[..., Tensor]:
 
 def check_log_probabilities(config: Config, spec: Spec) -> None:
     """The outputs of the real model are logarithms of probabilities: their exponentials sum to one."""
-    with torch.inference_mode():
+    with torch.no_grad():
         outputs = build_model(config, spec).eval()(torch.rand(2, *spec.in_shape))
     if not torch.allclose(outputs.logsumexp(1), torch.zeros(2), atol=1e-3):
         raise ConfigError(

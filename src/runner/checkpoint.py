@@ -10,8 +10,9 @@ import os
 import pickle
 import shutil
 import struct
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import torch
 
@@ -25,7 +26,57 @@ CHUNK = 1 << 22
 FORMAT = 2  # of the contents; another number when a reader of the old ones would misread the new
 
 
-def save_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+class Snapshot(TypedDict):
+    """The keys of a checkpoint, all of them. `snapshot.py` writes and reads them."""
+
+    format: int  # FORMAT
+    config: dict[str, Any]  # the resolved config
+    spec: dict[str, Any]  # what the model needs to know of its dataset: mean, std, classes
+    data: str | None  # fingerprint of the training split
+
+    # `state_dict` of each part of the Experiment.
+    model: dict[str, Any]
+    ema: dict[str, Any] | None
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any]
+    total_steps: int | None  # of the schedule: its length, in its own steps
+
+    # The fields of TrainState, which documents them.
+    best: dict[str, Any]
+    early: dict[str, Any]
+    recent: dict[str, Any]
+    window: dict[str, Any]
+    sums: dict[str, Any]
+    epoch: int
+    step: int
+    position: int
+    validating: bool
+    improved: bool
+    unreported: bool
+    behind: bool
+    validated: int
+    val: dict[str, float]
+    train: dict[str, float]
+    seconds: float
+    epoch_seconds: float
+    data_seconds: float
+    lr: float
+
+    rng: dict[str, Any]  # states of the random number generators
+    others: list[dict[str, Any]]  # sums and rng of each other process
+    files: dict[str, int]  # length of each file that grows, by its path in the run folder
+
+
+# What the older checkpoints of this format do not have.
+ADDED: dict[str, Any] = {"data": None, "others": [], "total_steps": None, "validated": 0}
+
+
+class Unreadable(CheckpointError):
+    """The disk refused to read a checkpoint, which may be good."""
+
+
+def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
     """Writes plain types and tensors, whole or not at all.
 
     Raises:
@@ -56,12 +107,12 @@ def verify_checkpoint(path: Path) -> None:
                 tail, left = (tail + chunk)[-22:], left - len(chunk)
             proof = file.read()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise Unreadable(f"{path}: cannot be read: {error}") from error
     if proof != LABEL + digest.hexdigest().encode() or not tail.startswith(END):
         raise CheckpointError(f"{path}: damaged, or no checkpoint of this program: its SHA-256 does not match")
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     """Reads a checkpoint, verified first, with `weights_only=True`: nothing in it can run.
 
     Raises:
@@ -72,10 +123,12 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         contents: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(f"{path}: refused: holds more than plain types and tensors: {error}") from error
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be read: {error}") from error
     if contents.get("format", FORMAT) != FORMAT:
         found = f"its format is {contents['format']}, this version of runner reads {FORMAT}"
         raise CheckpointError(f"{path}: {found}; environment.json names the version that wrote it")
-    return contents
+    return cast(Snapshot, ADDED | contents)
 
 
 class Checkpoints:
@@ -89,12 +142,13 @@ class Checkpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
         self.last, self.best = folder / "last.pt", folder / "best.pt"
+        self._unreadable: set[Path] = set()  # when they were tried
 
     def steps(self) -> list[Path]:
         """The step files, newest first."""
         return sorted(self.folder.glob("step-*.pt"), reverse=True)
 
-    def save(self, contents: dict[str, Any], best: bool) -> Path:
+    def save(self, contents: Mapping[str, Any], best: bool) -> Path:
         """Saves the state after step `contents["step"]`. An older file goes only when the new one is verified.
 
         Raises:
@@ -109,12 +163,15 @@ class Checkpoints:
             _link(path, self.last)
             kept = [old for old in self.steps() if old <= path][: self.keep_last]
             for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
-                old.unlink()
+                if old in self._unreadable:
+                    old.replace(old.with_name(old.name + ".superseded"))
+                else:
+                    old.unlink()
         except OSError as error:
             raise CheckpointError(f"{path}: saved, but its folder cannot be brought up to date: {error}") from error
         return path
 
-    def load_newest(self, device: torch.device | str) -> tuple[dict[str, Any] | None, list[str]]:
+    def load_newest(self, device: torch.device | str) -> tuple[Snapshot | None, list[str]]:
         """The newest good checkpoint, None when none was ever saved; and what was wrong with newer ones.
 
         Raises:
@@ -126,6 +183,8 @@ class Checkpoints:
                 contents = load_checkpoint(path, device)
             except CheckpointError as error:
                 problems.append(str(error))
+                if isinstance(error, Unreadable):
+                    self._unreadable.add(path)
                 continue
             if problems:
                 newest = max([int(step.stem.removeprefix("step-")) for step in self.steps()], default=0)

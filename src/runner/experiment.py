@@ -1,6 +1,6 @@
 """The parts of a run, built and together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from runner.data import Batches
 from runner.dataset.base import Spec
 from runner.ema import MovingAverage
 from runner.halving import Rungs
+from runner.schedule import load_plateau, replay, schedule_length
 from runner.settings import Config
 from runner.world import ALONE, World
 
@@ -60,6 +61,10 @@ class Experiment:
     def total_steps(self) -> int:
         return self.config.trainer.total_steps(len(self.train))
 
+    @cached_property
+    def schedule_length(self) -> int:
+        return schedule_length(self.config, len(self.train))
+
     @property
     def reduction(self) -> str:
         """Whether the loss is a mean over the batch, a sum, or none of both."""
@@ -80,25 +85,39 @@ class Experiment:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "total_steps": self.schedule_length,
         }
 
-    def load_weights(self, state: dict[str, Any]) -> None:
-        """Takes the weights of a checkpoint, averaged ones too, and nothing else."""
-        self.model.load_state_dict(state["model"])
-        if self.ema is not None and state["ema"] is not None:
-            self.ema.load_state_dict(state["ema"])
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Load the weights of a checkpoint and nothing else.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+        The checkpoint decides what is judged: its averaged weights where it has some, whatever `trainer.ema` says.
+        """
+        self.model.load_state_dict(state["model"])
+        averaged = state["ema"]
+        if self.ema is None:
+            if averaged is not None:
+                self.model.load_state_dict(averaged["module"])
+        elif averaged is None:
+            self.ema.module.load_state_dict(state["model"])
+        else:
+            self.ema.load_state_dict(averaged)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load all parts from a checkpoint."""
         self.load_weights(state)
-        saved = state["scheduler"]
-        lengths = {key: value for key, value in vars(self.scheduler).items() if key in ("total_steps", "T_max")}
-        if all(saved[key] == value for key, value in lengths.items()):
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(saved)
-        else:  # the run is now to be longer: its schedule is gone through anew, with the new length, up to here
-            for _ in range(saved["last_epoch"]):
-                self.scheduler.step()
-            self.optimizer.load_state_dict(state["optimizer"])
-            for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
-                group["lr"] = rate
         self.scaler.load_state_dict(state["scaler"])
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            keep = self.config.trainer.checkpoint
+            same_metric = (state["best"]["metric"], state["best"]["mode"]) == (keep.metric, keep.mode)
+            self.optimizer.load_state_dict(state["optimizer"])
+            load_plateau(self.scheduler, state["scheduler"], same_metric)
+        elif state["total_steps"] == self.schedule_length:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+        else:  # the run was extended
+            done = state["step"] if self.config.scheduler.interval == "step" else state["epoch"]
+            groups = replay(self.optimizer, self.scheduler, done)
+            self.optimizer.load_state_dict(state["optimizer"])
+            for group, values in zip(self.optimizer.param_groups, groups, strict=True):
+                group.update(values)

@@ -51,16 +51,23 @@ class Rungs:
         own = self.value(self.folder, epoch)
         others = [self.value(table.parent, epoch) for table in self.folder.parent.glob("*/metrics.csv")]
         reached = [value for value in others if value is not None]
-        better = sum(own is None or value < own for value in reached)
+        if own is None:  # never validated, or its table cannot be read: nothing to compare
+            return False
+        better = sum(value < own for value in reached)
         return better >= max(1, len(reached) // self.reduction)
 
     def value(self, folder: Path, epoch: int) -> float | None:
-        """The metric at the end of an epoch, so that less is better; None for a run that has not come so far."""
+        """Return the newest metric at the end of an epoch, so that less is better; None if the run is not there yet.
+
+        A row without validation has no value; the one before it counts.
+        """
+        newest = ""
         try:
             with (folder / "metrics.csv").open(newline="") as file:
                 for row in csv.DictReader(file):
-                    if row["epoch"] == str(epoch):
-                        value = float(row[self.metric])
+                    newest = row[self.metric] or newest
+                    if row["epoch"] == str(epoch) and newest:
+                        value = float(newest)
                         return math.inf if math.isnan(value) else -value if self.mode == "max" else value
         except (OSError, ValueError, KeyError, TypeError):
             pass  # being written, or damaged: it counts when it can be read

@@ -48,7 +48,7 @@ def draw_function(exp: Experiment, target: Path) -> None:
     points = list(exp.train.source.batches(torch.arange(len(exp.train.source))[:1000], 1000))
     x, y = (torch.cat(values).flatten().cpu() for values in zip(*points, strict=True))
     between = torch.linspace(float(x.min()), float(x.max()), 200)
-    with torch.inference_mode():
+    with torch.no_grad():
         fitted = exp.judged(exp.test.normalise(between[:, None].to(exp.device))).flatten().float().cpu()
     plots.plot_function((x, y), (between, fitted), target)
 
@@ -59,7 +59,7 @@ def draw_feature_maps(exp: Experiment, convolution: nn.Conv2d, target: Path) -> 
     maps: list[Tensor] = []
     handle = convolution.register_forward_hook(lambda module, inputs, output: maps.append(output.float().cpu()))
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             exp.judged(exp.test.normalise(images))
     finally:
         handle.remove()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.checkpoint import Checkpoints, load_checkpoint
+from runner.checkpoint import Checkpoints, Snapshot, load_checkpoint
 from runner.config import freeze, read_overrides
 from runner.device import describe, resolve
 from runner.environment import describe_environment
@@ -28,7 +28,7 @@ from runner.start import assemble, load
 from runner.state import TrainState
 from runner.stop import Stop
 from runner.summary import count_parameters, summarize
-from runner.tracking import Silent, Tracker, cut_back
+from runner.tracking import Silent, Tracker, cut_back, refuse_links
 from runner.train import fit, predict
 from runner.world import World, joined
 
@@ -96,6 +96,8 @@ def lead(
     swept: Mapping[str, Any],
 ) -> int:
     """What the first process does, or the only one: the whole run, told in its folder."""
+    if resume:
+        refuse_links(folder)  # before the lock, which is a file too
     with locked(folder):
         saved, warnings = load(config, checkpoints, rungs) if resume else (None, [])
         if resume:
@@ -118,7 +120,7 @@ def lead(
                 return exit_code
 
 
-def prepare(config: Config, folder: Path, saved: dict[str, Any] | None, results: Results, resume: bool) -> None:
+def prepare(config: Config, folder: Path, saved: Snapshot | None, results: Results, resume: bool) -> None:
     """Writes down what will run, and takes away what a resumed run wrote after its checkpoint."""
     if resume:
         cut_back(folder, saved["files"] if saved else {})

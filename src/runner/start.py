@@ -1,23 +1,18 @@
 """Where a run begins: its parts and its state, new ones or those of a checkpoint."""
 
-import logging
-from typing import Any
-
 import torch
 
 from runner.build import build
-from runner.checkpoint import Checkpoints
+from runner.checkpoint import Checkpoints, Snapshot
 from runner.cuda_graph import record
-from runner.determinism import derive, restore_rng_state, seed_everything
 from runner.errors import ConfigError
 from runner.experiment import Experiment
 from runner.halving import Rungs
 from runner.memory import keep_freed_memory
 from runner.settings import Config, flatten
+from runner.snapshot import restore
 from runner.state import Best, TrainState
 from runner.world import World
-
-log = logging.getLogger("runner")
 
 # What a resumed run may change: how long, how closely watched and where it trains, not what.
 RESUMABLE = (
@@ -37,7 +32,7 @@ RESUMABLE = (
 )
 
 
-def load(config: Config, checkpoints: Checkpoints, rungs: Rungs | None) -> tuple[dict[str, Any] | None, list[str]]:
+def load(config: Config, checkpoints: Checkpoints, rungs: Rungs | None) -> tuple[Snapshot | None, list[str]]:
     """The newest good checkpoint, None where none was ever saved; and warnings of newer ones.
 
     Raises:
@@ -50,7 +45,7 @@ def load(config: Config, checkpoints: Checkpoints, rungs: Rungs | None) -> tuple
     return saved, warnings
 
 
-def refuse_another(config: Config, saved: dict[str, Any]) -> None:
+def refuse_another(config: Config, saved: Snapshot) -> None:
     """Raises ConfigError, with each difference, when a checkpoint is of a run with other parts, data or seed."""
     here, there = flatten(config.model_dump()), flatten(saved["config"])
     problems = [
@@ -69,7 +64,7 @@ def refuse_another(config: Config, saved: dict[str, Any]) -> None:
 
 
 def assemble(
-    config: Config, world: World, rungs: Rungs | None, saved: dict[str, Any] | None
+    config: Config, world: World, rungs: Rungs | None, saved: Snapshot | None
 ) -> tuple[Experiment, TrainState]:
     """The parts and the state of a run, from the beginning or from what was saved."""
     if config.device.threads is not None:
@@ -81,29 +76,8 @@ def assemble(
     exp.rungs = rungs
     state = starting_state(exp)
     if saved:
-        exp.load_state_dict(saved)
-        if saved.get("data", exp.data) != exp.data:
-            log.warning("the training data has changed since the checkpoint: the run goes on with it as it is now")
-        take_up(exp, state, saved)
+        restore(exp, state, saved)
     return exp, state
-
-
-def take_up(exp: Experiment, state: TrainState, saved: dict[str, Any]) -> None:
-    """Brings a process where it was; when there are more or fewer of them now, the leader has the sums of all."""
-    world, others = exp.world, saved.get("others", [])
-    if len(others) == world.size - 1:
-        own = saved | [saved, *others][world.rank]
-        state.load_state_dict(own)
-        restore_rng_state(own["rng"], exp.device)
-        return
-    state.load_state_dict(saved)
-    if world.leads:
-        restore_rng_state(saved["rng"], exp.device)
-        for other in others:
-            state.add_sums(other)
-    else:
-        seed_everything(derive(exp.config.seed, "training", *world.salt, state.step))
-        state.reset_sums()
 
 
 def starting_state(exp: Experiment) -> TrainState:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -53,6 +53,7 @@ class TrainState:
         improved: a validation was the best so far, and no checkpoint has been saved since.
         unreported: there were steps since the newest row of metrics.csv.
         behind: other jobs of the sweep did better by this epoch, and this one is to end.
+        validated: the step after which `val` was measured.
         val: metrics of the newest validation. train: of the newest epoch.
         seconds: spent in training. epoch_seconds: in the epoch in hand. data_seconds: waiting for batches.
         lr: of the newest step.
@@ -70,6 +71,7 @@ class TrainState:
     improved: bool = False
     unreported: bool = False
     behind: bool = False
+    validated: int = 0
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
@@ -100,7 +102,7 @@ class TrainState:
         for key in OWN:
             getattr(self, key).reset()
 
-    def add_sums(self, state: dict[str, Any]) -> None:
+    def add_sums(self, state: Mapping[str, Any]) -> None:
         """Adds those of another process."""
         for key in OWN:
             own: Metrics = getattr(self, key)
@@ -108,7 +110,7 @@ class TrainState:
             other.load_state_dict(state[key])
             own.add(other)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for key, own in vars(self).items():
             value = state[key]
             if isinstance(own, Metrics):

@@ -31,7 +31,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode: the model may keep a tensor that training needs
             model.eval()(torch.zeros(2, *in_shape, device=device))
     finally:
         for module, training in modes.items():

@@ -6,6 +6,7 @@ continues in place: no step twice, no gap.
 
 import csv
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from runner.errors import ConfigError
 from runner.event_file import EventFile
 from runner.experiment import Experiment
+from runner.files import write_atomically
 from runner.graph import graph_of
 from runner.log import console
 from runner.metrics import NAMES
@@ -81,6 +84,8 @@ class Tracker:
         if self.board is None:
             return
         for name, parameter in self.exp.judged.named_parameters():
+            if parameter.numel() == 0:
+                continue
             values = parameter.detach().flatten().float().cpu()
             low, high = values.min().item(), values.max().item()
             edges = torch.linspace(low, high if high > low else low + 1e-6, BUCKETS + 1)
@@ -122,15 +127,35 @@ def growing_files(folder: Path) -> list[Path]:
     return [*folder.glob("metrics.csv"), *folder.glob("tensorboard/events.*")]
 
 
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder with symbolic links in it: through them a resumed run would write elsewhere.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            if path.is_symlink():
+                raise ConfigError(
+                    f"{path} is a symbolic link, to {path.readlink()}: refused, because a resumed run would write through "
+                    "it; put what it points to in its place, or remove it"
+                )
+
+
 def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
     """Takes from each growing file what came after `positions` were noted."""
     for path in growing_files(folder):
+        if path.is_symlink():
+            continue
         length = positions.get(str(path.relative_to(folder)), 0)
         if length == 0:
             path.unlink()
         elif length < path.stat().st_size:
-            with path.open("r+b") as file:
-                file.truncate(length)
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+            try:
+                os.ftruncate(descriptor, length)
+            finally:
+                os.close(descriptor)
 
 
 def epoch_line(row: Mapping[str, float]) -> str:
@@ -145,24 +170,35 @@ def epoch_line(row: Mapping[str, float]) -> str:
 class Csv:
     """A table with a row an epoch; numbers are written so that reading them gives back the same bits.
 
-    When it cannot be written it warns once, and the training goes on.
+    The first row that is written replaces rows of the same epoch and later ones, which are from before a resume: a run
+    that ended within an epoch has a row for it. When the table cannot be written it warns once, and the training goes on.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         self.path, self.columns = path, columns
-        self._works = True
+        self._works, self._continues = True, path.exists()
 
     def write(self, row: Mapping[str, float]) -> None:
         try:
+            if self._continues:
+                self._drop_from(row["epoch"])
+                self._continues = False
             with self.path.open("a", newline="") as file:
                 writer = csv.DictWriter(file, self.columns)
                 if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: it holds something else
             if self._works:
                 log.warning("%s: cannot be written: %s; the training goes on", self.path, error)
             self._works = False
+
+    def _drop_from(self, epoch: float) -> None:
+        """Remove the rows of this epoch and later ones, and one that a crash or cut_back has torn."""
+        head, *rows = self.path.read_bytes().splitlines(keepends=True) or [b""]
+        kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) < epoch]
+        if len(kept) < len(rows):
+            write_atomically(self.path, b"".join([head, *kept]))
 
 
 class Bar:

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from runner.checkpoint import FORMAT, Checkpoints
+from runner.checkpoint import Checkpoints
 from runner.data import Batches
-from runner.determinism import rng_state
 from runner.errors import Diverged
 from runner.experiment import Experiment
 from runner.metrics import Metrics
 from runner.optim.closure import needs_closure
-from runner.state import OWN, Clock, TrainState
+from runner.snapshot import take
+from runner.state import Clock, TrainState
 from runner.stop import Stop
 from runner.tracking import Tracker
 
@@ -161,7 +161,7 @@ def validate(exp: Experiment, state: TrainState, tracker: Tracker, stop: Stop) -
     if metrics is None:
         return False
     state.validating = False
-    state.val = metrics
+    state.val, state.validated = metrics, state.step
     state.fold()
     tracker.scalars({f"val/{name}": value for name, value in metrics.items()}, state.step)
     seen = {f"val/{name}": value for name, value in metrics.items()}
@@ -191,7 +191,7 @@ def predict(exp: Experiment, batches: Batches) -> Iterator[tuple[Tensor, Tensor,
     """Outputs [B, F], targets and summed loss of each batch, in the order of the split, without training."""
     exp.judged.eval()
     for inputs, targets in batches.epoch():
-        with torch.inference_mode(), exp.autocast():
+        with torch.no_grad(), exp.autocast():  # inference_mode would break models that keep a tensor of a call
             outputs = exp.judged(inputs)
             loss = exp.loss(outputs, targets)
         summed, _ = reduce(loss, exp.reduction, len(targets), len(targets))
@@ -207,7 +207,7 @@ def reduce(loss: Tensor, reduction: str, samples: int, step_samples: int) -> tup
         samples: in this batch. step_samples: in all batches of the step.
     """
     if reduction == "sum":
-        return loss, loss
+        return loss.detach(), loss
     if reduction == "none":
         loss = loss.mean()
     return loss.detach() * samples, loss if samples == step_samples else loss * (samples / step_samples)
@@ -236,7 +236,8 @@ def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock
     clock.update(state)
     row: dict[str, float] = {"epoch": state.epoch + 1, "step": state.step}
     row |= {f"train/{name}": value for name, value in state.train.items()}
-    row |= {f"val/{name}": value for name, value in state.val.items()}
+    if val_belongs_to_row(exp, state):
+        row |= {f"val/{name}": value for name, value in state.val.items()}
     row |= {"lr": state.lr, "seconds": state.epoch_seconds}
     if state.position == exp.steps_per_epoch:  # max_steps may end a run within an epoch
         if exp.config.scheduler.interval == "epoch" and not isinstance(exp.scheduler, ReduceLROnPlateau):
@@ -247,6 +248,16 @@ def end_epoch(exp: Experiment, state: TrainState, tracker: Tracker, clock: Clock
         state.epoch_seconds = 0.0
     state.unreported = False
     tracker.epoch(row, state)
+
+
+def val_belongs_to_row(exp: Experiment, state: TrainState) -> bool:
+    """Whether the newest validation was made in the epoch that ends: now, or at one of its regular steps.
+
+    One at the end of a run within the epoch does not count once the run has been extended.
+    """
+    every, unit = exp.config.trainer.validation_period
+    in_epoch = state.validated > state.step - state.position
+    return state.validated == state.step or (unit == "step" and in_epoch and state.validated % every == 0)
 
 
 def log_window(exp: Experiment, state: TrainState, tracker: Tracker, grad_norm: Tensor) -> None:
@@ -316,19 +327,8 @@ def save(exp: Experiment, state: TrainState, tracker: Tracker, checkpoints: Chec
         raise Diverged(diverged(exp, state.step, "a weight is not finite", checkpoints))
     clock.update(state)
     best, state.improved = state.improved, False
-    now = {**state.state_dict(), "rng": rng_state(exp.device)}
-    others = exp.world.gather({key: now[key] for key in (*OWN, "rng")})
+    snapshot = take(exp, state, tracker.positions() if exp.world.leads else {})
     if exp.world.leads:
-        contents = {
-            "format": FORMAT,
-            "config": exp.config.model_dump(),
-            "spec": exp.spec.state_dict(),
-            "data": exp.data,
-            **exp.state_dict(),
-            **now,
-            "others": others,
-            "files": tracker.positions(),
-        }
-        checkpoints.save(contents, best=best)
+        checkpoints.save(snapshot, best=best)
         tracker.results.progress(state, exp)
     clock.saved()

@@ -1,12 +1,16 @@
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from runner.build import build
+from runner.checkpoint import Snapshot, load_checkpoint, save_checkpoint
 from runner.experiment import Experiment
 from runner.settings import Config
-from runner.start import starting_state, take_up
+from runner.snapshot import restore_process
+from runner.start import starting_state
 from runner.state import TrainState
 from runner.world import World
 
@@ -26,7 +30,7 @@ def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Experim
     return make
 
 
-def saved_by(*processes: tuple[Experiment, TrainState]) -> dict[str, object]:
+def saved_by(*processes: tuple[Experiment, TrainState]) -> Any:
     """What the leader saves for all."""
     first, *others = [{**state.state_dict(), "rng": {"of": exp.world.rank}} for exp, state in processes]
     return {**first, "others": others}
@@ -37,12 +41,12 @@ def test_what_two_processes_summed_is_there_once_however_many_go_on(
     begun: Callable[..., tuple[Experiment, TrainState]], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     restored: list[object] = []
-    monkeypatch.setattr("runner.start.restore_rng_state", lambda rng, device: restored.append(rng["of"]))
+    monkeypatch.setattr("runner.snapshot.restore_rng_state", lambda rng, device: restored.append(rng["of"]))
     saved = saved_by(begun(World(0, 2), 1.0), begun(World(1, 2), 10.0))
     losses, random = [], []
     for rank in range(size):
         exp, state = begun(World(rank, size), 500.0)
-        take_up(exp, state, saved)
+        restore_process(exp, state, saved)
         state.sums._settle()
         losses.append(state.sums.sums[0].item())
         random.append(torch.initial_seed())
@@ -57,11 +61,17 @@ def test_what_two_processes_summed_is_there_once_however_many_go_on(
 
 
 def test_a_checkpoint_of_before_there_were_several_processes_is_taken_up(
-    begun: Callable[..., tuple[Experiment, TrainState]], monkeypatch: pytest.MonkeyPatch
+    begun: Callable[..., tuple[Experiment, TrainState]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.start.restore_rng_state", lambda rng, device: None)
+    monkeypatch.setattr("runner.snapshot.restore_rng_state", lambda rng, device: None)
     saved = saved_by(begun(World(), 1.0))
     del saved["others"]
+    save_checkpoint(tmp_path / "old.pt", saved)
     exp, state = begun(World(), 500.0)
-    take_up(exp, state, saved)
+    restore_process(exp, state, load_checkpoint(tmp_path / "old.pt"))
     assert state.sums.compute()["loss"] == 1
+
+
+def test_a_checkpoint_has_the_keys_of_the_table_and_no_others(runner: Callable[..., Path]) -> None:
+    folder = runner("trainer.epochs=1", "trainer.ema=0.9")
+    assert load_checkpoint(folder / "checkpoints" / "last.pt").keys() == Snapshot.__annotations__.keys()
