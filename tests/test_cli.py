@@ -212,6 +212,22 @@ def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
     assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
 
 
+def test_a_value_may_refer_to_another_in_a_run_and_when_it_is_resumed(runner: Callable[..., Path]) -> None:
+    folder = runner("optim.weight_decay=${optim.lr}", "trainer.epochs=1")
+    assert "weight_decay: 0.01" in (folder / "config.yaml").read_text()
+    assert results(folder)["overrides"][-2] == "optim.weight_decay=${optim.lr}"
+    assert cli.main(["resume", str(folder), "trainer.epochs=2", "trainer.log_every=${trainer.epochs}"]) == 0
+    assert results(folder)["overrides"][-1] == "trainer.log_every=${trainer.epochs}"
+    assert "log_every: 2" in (folder / "config.yaml").read_text()
+
+
+def test_a_value_may_refer_to_another_in_a_sweep(sweep: Callable[..., Path]) -> None:
+    folder = sweep("optim.weight_decay=${optim.lr}", "optim.lr=0.5,0.25", "trainer.epochs=1")
+    decays = [re.search(r"weight_decay: (\S+)", path.read_text()) for path in folder.glob("*/config.yaml")]
+    assert sorted(decay[1] for decay in decays if decay) == ["0.25", "0.5"]
+    assert cli.main(["resume", str(folder)]) == 0
+
+
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
     process = start(*TINY, "trainer.epochs=20", cwd=workdir)

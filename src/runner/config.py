@@ -158,8 +158,18 @@ def freeze(values: "Config | list[str]") -> str:
 
 
 def read_overrides(path: Path) -> list[str]:
-    """The frozen overrides; none when there is no such file."""
-    return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
+    """Return the frozen overrides as they were typed; none when there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        texts = read_yaml(path) if path.exists() else []  # OmegaConf would resolve a ${...} in them
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(texts, list):
+        raise ConfigError(f"{path}: damaged: it holds no list")
+    return [str(text) for text in texts]
 
 
 def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
