@@ -280,7 +280,8 @@ def test_mistakes_get_one_message_and_no_traceback(
 def test_a_sweep_under_torchrun_is_refused(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
     assert cli.main(["-m", *TINY, "seed=0,1"]) == 2
     assert "torchrun: its processes train one run together" in said(capsys)
     assert list(workdir.iterdir()) == []
@@ -289,9 +290,8 @@ def test_a_sweep_under_torchrun_is_refused(
 def test_of_several_processes_the_first_one_alone_speaks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
     assert cli.main(["components", "loss"]) == 0
     assert cli.main(["optim.lrr=1"]) == 2
     assert capsys.readouterr() == ("", "")
