@@ -212,6 +212,22 @@ def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
     assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
 
 
+def test_a_value_may_refer_to_another_in_a_run_and_when_it_is_resumed(runner: Callable[..., Path]) -> None:
+    folder = runner("optim.weight_decay=${optim.lr}", "trainer.epochs=1")
+    assert "weight_decay: 0.01" in (folder / "config.yaml").read_text()
+    assert results(folder)["overrides"][-2] == "optim.weight_decay=${optim.lr}"
+    assert cli.main(["resume", str(folder), "trainer.epochs=2", "trainer.log_every=${trainer.epochs}"]) == 0
+    assert results(folder)["overrides"][-1] == "trainer.log_every=${trainer.epochs}"
+    assert "log_every: 2" in (folder / "config.yaml").read_text()
+
+
+def test_a_value_may_refer_to_another_in_a_sweep(sweep: Callable[..., Path]) -> None:
+    folder = sweep("optim.weight_decay=${optim.lr}", "optim.lr=0.5,0.25", "trainer.epochs=1")
+    decays = [re.search(r"weight_decay: (\S+)", path.read_text()) for path in folder.glob("*/config.yaml")]
+    assert sorted(decay[1] for decay in decays if decay) == ["0.25", "0.5"]
+    assert cli.main(["resume", str(folder)]) == 0
+
+
 @pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
     process = start(*TINY, "trainer.epochs=20", cwd=workdir)
@@ -264,7 +280,8 @@ def test_mistakes_get_one_message_and_no_traceback(
 def test_a_sweep_under_torchrun_is_refused(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
     assert cli.main(["-m", *TINY, "seed=0,1"]) == 2
     assert "torchrun: its processes train one run together" in said(capsys)
     assert list(workdir.iterdir()) == []
@@ -273,9 +290,8 @@ def test_a_sweep_under_torchrun_is_refused(
 def test_of_several_processes_the_first_one_alone_speaks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)
     assert cli.main(["components", "loss"]) == 0
     assert cli.main(["optim.lrr=1"]) == 2
     assert capsys.readouterr() == ("", "")

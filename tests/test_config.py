@@ -5,7 +5,7 @@ import pytest
 
 from runner.check import check
 from runner.composition import CONF
-from runner.config import compose_config, freeze, thaw
+from runner.config import compose_config, freeze, read_overrides, thaw
 from runner.errors import ConfigError
 from runner.registry import REGISTRIES
 from runner.settings import Component
@@ -60,6 +60,20 @@ def test_a_frozen_config_thaws_to_the_same(tmp_path: Path) -> None:
     config = compose_config(["optim=adam", "seed=3", "name=x", "trainer.validate_every='20 steps'"])
     (tmp_path / "config.yaml").write_text(freeze(config))
     assert thaw(tmp_path / "config.yaml") == config
+
+
+def test_frozen_overrides_are_read_as_they_were_typed(tmp_path: Path) -> None:
+    typed_in = ["optim.weight_decay=${optim.lr}", "name='a: b'", "seed=1"]
+    (tmp_path / "overrides.yaml").write_text(freeze(typed_in))
+    assert read_overrides(tmp_path / "overrides.yaml") == typed_in
+    assert read_overrides(tmp_path / "none.yaml") == []
+
+
+@pytest.mark.parametrize("text", ["[a", "", "a: 1", "\x00"])
+def test_damaged_overrides_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "overrides.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"overrides\.yaml: damaged: "):
+        read_overrides(tmp_path / "overrides.yaml")
 
 
 def test_thawing_takes_overrides_of_values(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from hydra.core.plugins import Plugins
 from runner import cli
 from runner.config import typed
 from runner.errors import ConfigError
-from runner.problems import find_problems, in_words
+from runner.explain import in_words
+from runner.problems import find_problems
 
 
 @pytest.fixture
@@ -78,8 +79,8 @@ def test_keys_of_hydra_are_told_as_any_other() -> None:
 
 @pytest.mark.usefixtures("workdir")
 def test_a_value_that_hydra_refuses_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["hydra.job.chdir=soon", "hydra.job.num=soon"]) == 2  # the second one has no value yet
+    assert cli.main(["hydra.help.header=[]", "hydra.job.num=soon"]) == 2  # the second one has no value yet
     assert capsys.readouterr().err == (
-        "error: hydra.job.chdir=soon: Value 'soon' is not a valid bool (type str)\n"
+        "error: hydra.help.header=[]: Cannot convert 'list' to string: '[]'\n"
         "       hydra.job.num=soon: Value 'soon' of type 'str' could not be converted to Integer\n"
     )

@@ -5,7 +5,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runner.arguments import check_arguments, flags_first, hydra_overrides
-from runner.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE
+from runner.arguments import check_arguments, split
+from runner.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, check_hydra
 from runner.config import freeze, thaw, typed
 from runner.errors import ConfigError, RunnerError
+from runner.explain import in_words
 from runner.imports import uncollected
-from runner.problems import find_problems, in_words
+from runner.own_files import searching
+from runner.problems import find_problems
 from runner.ranks import is_leader, local_rank
 
 if TYPE_CHECKING:  # as in config.py
@@ -29,14 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = COMMANDS.get(arguments[0]) if arguments else None
-    if not is_leader() and command not in (None, resume):
-        return 0
     try:
+        if not is_leader() and command not in (None, resume):
+            return 0
         with nullcontext() if is_leader() else silence():
             return command(arguments[1:]) if command else train(arguments)
     except RunnerError as error:
-        if isinstance(error, ConfigError) and local_rank() > 0:
-            return error.exit_code  # all processes found it, and the first one of each machine tells
+        with suppress(ConfigError):  # the error may be of the ranks themselves
+            if isinstance(error, ConfigError) and local_rank() > 0:
+                return error.exit_code  # all processes found it, and the first one of each machine tells
         print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -56,6 +60,9 @@ def silence() -> Iterator[None]:
 def train(arguments: list[str]) -> int:
     """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
     check_arguments(arguments)
+    asked = split(arguments)
+    if "--version" in asked.flags:
+        return show_version()
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
 
@@ -77,21 +84,37 @@ def train(arguments: list[str]) -> int:
         return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
-    sys.argv = ["runner", *flags_first(arguments)]
+    helps = "--hydra-help" in asked.flags  # which composes nothing
+    sys.argv = ["runner", *asked.flags, *([] if helps else asked.overrides)]
     try:
-        train_one()
+        if not helps and not {"--shell-completion", "-sc"} & {*asked.flags}:
+            check_hydra(asked)
+        with searching(asked.config_dir):
+            train_one()
     except COMPOSITION_ERRORS as error:
-        raise ConfigError(*(find_problems(*hydra_overrides(arguments), typed) or [in_words(error)])) from error
+        lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
+        raise ConfigError(*(lines or [in_words(error)])) from error
     if refused:
         from runner.check import check
 
-        problems = find_problems(*hydra_overrides(arguments), lambda cfg: check(typed(cfg)))
+        checked = lambda cfg: check(typed(cfg))  # noqa: E731
+        problems = find_problems(asked.overrides, asked.config_dir, checked, asked.config_name)
         raise ConfigError(*(problems or refused[0].problems))
     if "runner.sweep.driver" in sys.modules:
         from runner.sweep.driver import finish
 
         exit_codes.append(finish())
     return max(exit_codes, default=0)
+
+
+def show_version() -> int:
+    """`python -m runner --version`: the versions that a report of a fault needs, without importing torch."""
+    for package in ("runner", "torch", "hydra-core"):
+        try:
+            print(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package} (not installed as a package)")
+    return 0
 
 
 def train_config(cfg: DictConfig, overrides: list[str]) -> int:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from runner.composition import COMPOSITION_ERRORS, CONF, hydra_on_conf, value_by_value
+from runner.arguments import instead_of
+from runner.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, hydra_on_conf, value_by_value
 from runner.errors import ConfigError
 from runner.problems import find_problems
 from runner.yaml_file import read_yaml
@@ -61,12 +62,6 @@ class Composer:
         lists = {override.get_key_element() for override in parsed if override.is_sweep_override()}
         return {override.get_key_element() for override in parsed} - lists
 
-    @property
-    def folder(self) -> Path | None:
-        """The one that hydra.sweep.dir asks for."""
-        chosen = str(self.master.hydra.sweep.dir)
-        return None if chosen == "." else Path(chosen)
-
     def compose(self, overrides: Sequence[str], explain: bool = True) -> "Config":
         """The typed config of a job.
 
@@ -81,22 +76,35 @@ class Composer:
             for each in parsed:
                 if each.is_sweep_override():
                     raise ConfigError(f"{each.input_line}: one value at a time")
+                if instead := instead_of(str(each.input_line)):
+                    raise ConfigError(f"{each.input_line}: refused: {instead}")
             if all(self._is_group(each) or _is_value(each) for each in parsed):
                 choices = tuple(str(each.input_line) for each in parsed if self._is_group(each))
                 if choices not in self._bases:
-                    self._bases[choices] = self.loader.load_sweep_config(self.master, list(choices))
+                    self._bases[choices] = self._load(choices)
                 cfg = copy.deepcopy(self._bases[choices])
                 for each in parsed:
                     if not self._is_group(each):
                         OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
             else:  # keys that are added or taken away
-                cfg = self.loader.load_sweep_config(self.master, list(overrides))
+                cfg = self._load(overrides)
             OmegaConf.set_struct(cfg, False)
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
             problems = find_problems(overrides, self.config_dir, typed) if explain else []
             raise ConfigError(*(problems or [str(error)])) from error
         return typed(cfg)
+
+    def _load(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a job's config as Hydra composes it.
+
+        Raises:
+            ConfigError: it names code for Hydra to run.
+        """
+        cfg = self.loader.load_sweep_config(self.master, list(overrides))
+        if problems := list(code_in_hydra(cfg)):
+            raise ConfigError(*problems)
+        return cfg
 
     def choices(self, overrides: Sequence[str]) -> dict[str, list[str]]:
         """For each key, an override for each value that is typed for it.
@@ -158,8 +166,18 @@ def freeze(values: "Config | list[str]") -> str:
 
 
 def read_overrides(path: Path) -> list[str]:
-    """The frozen overrides; none when there is no such file."""
-    return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
+    """Return the frozen overrides as they were typed; none when there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        texts = read_yaml(path) if path.exists() else []  # OmegaConf would resolve a ${...} in them
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(texts, list):
+        raise ConfigError(f"{path}: damaged: it holds no list")
+    return [str(text) for text in texts]
 
 
 def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":

@@ -15,7 +15,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         OSError, UnicodeDecodeError: it cannot be read. yaml.YAMLError: it is no YAML, or would grow beyond bounds.
     """
-    loader = Loader(path.read_text())
+    loader = Loader(path.read_text("utf-8"))
     try:
         node = loader.get_single_node()
         if node is None:

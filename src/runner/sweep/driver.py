@@ -103,7 +103,7 @@ def plan(
         list_jobs(jobs)
         raise SystemExit(0)
     if sweep is None:
-        sweep = Sweep(make_sweep_folder(composer.folder, list(configs.values())), jobs)
+        sweep = Sweep(make_sweep_folder(list(configs.values())), jobs)
         current[:] = [(sweep, time.monotonic())]
     else:
         sweep.jobs += jobs
@@ -175,10 +175,8 @@ def list_jobs(jobs: Sequence[Job]) -> None:
     console.print(f"dry run: {count(len(jobs))}, all checked; nothing was created")
 
 
-def make_sweep_folder(chosen: Path | None, configs: Sequence[Config]) -> Path:
-    """Makes the sweep's folder: the chosen one, or one named by day, time and the jobs' names."""
-    if chosen is not None:
-        return make_folder(chosen.absolute().parent, chosen.name)
+def make_sweep_folder(configs: Sequence[Config]) -> Path:
+    """Makes the sweep's folder, named by day, time and the jobs' names."""
     now, name = datetime.now(), "+".join(dict.fromkeys(config.name for config in configs))
     root = Path(configs[0].output_dir).absolute()
     return make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_sweep_{safe_name(name)}")
