@@ -1,8 +1,8 @@
 """The commands: which one is meant, and its few steps."""
 
 import argparse
-import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -184,8 +184,9 @@ def evaluate(arguments: list[str]) -> int:
     config = frozen_config(options.run, options.overrides)
 
     from runner.predict import evaluate_run
+    from runner.results import as_json
 
-    print(json.dumps(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split), indent=2))
+    print(as_json(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split)), end="")
     return 0
 
 
@@ -253,12 +254,16 @@ def compare(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("runner compare", description="One table over any runs and sweeps.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or what holds them")
     parser.add_argument("--sort", metavar="KEY", help="a column, the best first; default: the first metric")
+    parser.add_argument("--columns", metavar="KEY,...", help="these columns alone: metrics, or keys of the configs")
     parser.add_argument("--format", default="table", choices=FORMATS)
     parser.add_argument("--output", type=Path, metavar="F", help="a file; else it is printed")
     options = parser.parse_intermixed_args(arguments)
     comparison = Comparison(find_runs(options.folders))
     comparison.sort(options.sort)
-    text = comparison.text(options.format)
+    if options.columns is not None:
+        comparison.choose(options.columns.split(","))
+    width = shutil.get_terminal_size().columns if options.output is None and sys.stdout.isatty() else 120
+    text = comparison.text(options.format, width)
     if options.output is None:
         print(text, end="")
         return 0

@@ -12,7 +12,7 @@ from runner.log import console
 from runner.results import DONE, read_results
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
-from runner.tables import show, text_table, without
+from runner.tables import one_line, show, text_table, without
 
 SHOWN = 30  # rows of the last table; sweep.md has all
 
@@ -98,11 +98,6 @@ class Screen:
             show(results.get(part, {}).get(name)),
             f"{seconds:.0f}",
         ]
-
-
-def one_line(text: str) -> str:
-    """A text as a part of a line: neither its ends of lines nor codes that a terminal would obey."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
