@@ -44,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, or a file that cannot be read
+        print("error:", error, file=sys.stderr)
+        return 1
 
 
 @contextmanager
@@ -58,6 +61,7 @@ def train(arguments: list[str]) -> int:
     check_arguments(arguments)
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
+    failed: list[RunnerError] = []  # raised here, Hydra would print a line of its own about it
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def train_one(cfg: DictConfig) -> float | None:
@@ -74,6 +78,8 @@ def train(arguments: list[str]) -> int:
             exit_codes.append(train_config(cfg, overrides))
         except ConfigError as error:
             refused.append(error)
+        except RunnerError as error:
+            failed.append(error)
         return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
@@ -82,6 +88,8 @@ def train(arguments: list[str]) -> int:
         train_one()
     except COMPOSITION_ERRORS as error:
         raise ConfigError(*(find_problems(*hydra_overrides(arguments), typed) or [in_words(error)])) from error
+    if failed:
+        raise failed[0]
     if refused:
         from runner.check import check
 

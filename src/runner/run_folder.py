@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 
 LONGEST_NAME = 80
 
@@ -89,8 +89,11 @@ def locked(folder: Path) -> Iterator[None]:
                 break
         os.close(descriptor)  # its owner removed it just before we had it
     try:
-        os.truncate(descriptor, 0)
-        os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        try:
+            os.truncate(descriptor, 0)
+            os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        except OSError as error:
+            raise RunnerError(f"{folder}: cannot be written: {error.strerror}") from error
         yield
     finally:
         path.unlink(missing_ok=True)

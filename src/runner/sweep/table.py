@@ -146,7 +146,7 @@ class Table:
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:
-            parts.append(f"Best by {self.metric}: **{best.folder}**, repeated by\n\n    {self.command(best)}")
+            parts.append(f"Best by {self.metric}: **{best.title}**, repeated by\n\n    {self.command(best)}")
         parts.append(markdown_table([without(row, "overrides") for row in rows]))
         if self.has_repeats:
             parts.append("Jobs that differ only in seed or fold, as mean ± standard deviation:")
