@@ -1,5 +1,6 @@
 """The program from outside: commands, exit codes, what is printed and what is left."""
 
+import json
 import re
 import shutil
 import signal
@@ -295,3 +296,13 @@ def test_of_several_processes_the_first_one_alone_speaks(
     assert cli.main(["components", "loss"]) == 0
     assert cli.main(["optim.lrr=1"]) == 2
     assert capsys.readouterr() == ("", "")
+
+
+def test_evaluate_prints_null_for_what_is_no_number(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = runner()
+    monkeypatch.setattr("runner.predict.evaluate", lambda *arguments: {"loss": float("nan"), "accuracy": 0.5})
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == {"loss": None, "accuracy": 0.5}

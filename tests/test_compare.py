@@ -9,6 +9,7 @@ import pytest
 
 from runner import cli
 from runner.compare import Comparison, curves, differing, find_runs
+from runner.composition import CONF
 from runner.config import compose_config, freeze
 from runner.errors import ConfigError
 
@@ -88,7 +89,72 @@ def test_repeats_are_shown_with_their_deviation(tmp_path: Path) -> None:
     first, second = comparison.groups()
     assert (first.keys, first.n, second.n) == ({"optim.lr": 0.1}, 2, 2)
     assert "0.2 ± 0.1414" in comparison.text("table")
-    assert "| 0.1 | 2 | 0.2 ± 0.1414 |" in comparison.text("md")
+    assert comparison.text("table").splitlines()[-2:] == ["1: a0, a1", "2: b0, b1"]
+    assert "| 2 | 0.2 ± 0.1414 | 0.2 ± 0.1414 | 0.8 ± 0.1414 | 0.1 | a0, a1 |" in comparison.text("md")
+
+
+def test_a_run_that_is_not_repeated_is_in_no_group(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path / f"a{seed}", "optim.lr=0.1", f"seed={seed}", best=0.5)
+        write(tmp_path / f"failed{seed}", "optim.lr=0.3", f"seed={seed}", status="failed")
+    write(tmp_path / "alone", "optim.lr=0.2", best=0.1)
+    assert [group.names for group in compared(tmp_path).groups()] == [["a0", "a1"]]
+
+
+def recipes(folder: Path) -> Comparison:
+    """A comparison of many different recipes, and of a sweep over seeds."""
+    for number, recipe in enumerate(sorted((CONF / "experiment").glob("*.yaml"))):
+        write(folder / "2026-11-24" / f"10-{number}-00_{recipe.stem}", f"experiment={recipe.stem}", best=10.0**number)
+    for seed in range(3):
+        write(folder / "2026-11-25" / "12-00-00_sweep_lenet_digits" / f"seed={seed}", f"seed={seed}", best=0.5)
+    return compared(folder)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_table_over_different_recipes_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    lines = recipes(tmp_path).text("table", width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split("  ")[0] == "run"
+    assert all(name in lines[0] for name in ("best val/loss", "test/loss", "test/accuracy"))
+    assert "columns left out, to choose: --columns KEY,..." in lines[-1]
+    assert "12-00-00_sweep_lenet_digits/seed=2" in "".join(lines)
+
+
+def test_what_follows_from_the_choice_of_a_component_is_not_shown(tmp_path: Path) -> None:
+    write(tmp_path / "a", "optim=sgd", "trainer.epochs=3", "logger=none", best=0.5)
+    write(tmp_path / "b", "optim=adam", best=0.4)
+    comparison = compared(tmp_path)
+    assert comparison.matter == ["optim.name", "trainer.epochs"]
+    assert "optim.dampening" in comparison.keys
+    assert "optim.dampening" in comparison.text("csv")
+
+
+def test_keys_that_were_typed_come_first_and_seeds_last(tmp_path: Path) -> None:
+    for seed, epochs in ((0, 2), (1, 3)):
+        folder = write(
+            tmp_path / f"a{seed}", f"seed={seed}", f"trainer.epochs={epochs}", f"optim.lr={1 + seed}", best=1
+        )
+        values = json.loads((folder / "results.json").read_text())
+        typed = [f"seed={seed}", f"trainer.epochs={epochs}", "logger=none"]
+        (folder / "results.json").write_text(json.dumps({**values, "overrides": typed}))
+    assert compared(tmp_path).matter == ["trainer.epochs", "optim.lr", "seed"]
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "md", "json"])
+def test_columns_can_be_chosen(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a", best=0.25)
+    write(tmp_path / "b", "seed=1", best=0.5)
+    comparison = compared(tmp_path)
+    comparison.choose(["test/accuracy", "optim.lr"])
+    text = comparison.text(kind)
+    assert text.index("run") < text.index("test/accuracy") < text.index("optim.lr")
+    assert ("0.75" in text, "0.01" in text, "completed" in text) == (True, True, False)
+
+
+def test_an_unknown_column_cannot_be_chosen(tmp_path: Path) -> None:
+    write(tmp_path / "a", best=0.5)
+    with pytest.raises(ConfigError, match=r"--columns: found 'optim.l'; .* Did you mean optim.lr\?"):
+        compared(tmp_path).choose(["seed", "optim.l"])
 
 
 def test_without_repeats_there_are_no_groups(tmp_path: Path) -> None:
@@ -101,12 +167,14 @@ def test_damaged_and_running_folders_are_listed_as_such(tmp_path: Path) -> None:
     write(tmp_path / "running", status="running")
     (write(tmp_path / "no_results") / "results.json").unlink()
     (write(tmp_path / "half_results") / "results.json").write_text('{"status": "comp')
+    (write(tmp_path / "other_results") / "results.json").write_text('{"status": "completed", "best": {"value": 1}}')
     (write(tmp_path / "no_config") / "config.yaml").unlink()
     (write(tmp_path / "half_config", best=0.1) / "config.yaml").write_bytes(b"seed: [1\xff")
     assert {run.name: run.status for run in find_runs([tmp_path])} == {
         "running": "running",
         "no_results": "damaged: no results.json",
-        "half_results": "damaged: no results.json",
+        "half_results": "damaged: results.json",
+        "other_results": "damaged: results.json",
         "no_config": "damaged: no config.yaml",
         "half_config": "damaged: no config.yaml",
     }
@@ -126,10 +194,10 @@ def test_the_formats_hold_the_same(tmp_path: Path) -> None:
     assert comparison.text("table").splitlines()[1].split() == [
         "a",
         "completed",
-        "0.1235",
         "0.25",
         "0.25",
         "0.75",
+        "0.1235",
         "2.5",
     ]
 
@@ -158,8 +226,11 @@ def test_the_command_compares_real_runs(runner: Callable[..., Path], capsys: pyt
     capsys.readouterr()
     assert cli.main(["compare", str(first), str(second), "--sort", "test/accuracy"]) == 0
     header, best, _ = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["run", "status", "optim.lr"]
-    assert best.split()[1:3] == ["completed", "0.1"]
+    assert header.split()[:4] == ["run", "status", "best", "val/loss"]
+    assert best.split()[1] == "completed"
+    assert best.split()[-2] == "0.1"
+    assert cli.main(["compare", str(first), str(second), "--columns", "optim.lr,seed"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["run", "optim.lr", "seed"]
     target = first / "page.html"
     assert cli.main(["compare", str(first), "--format", "html", "--output", str(target)]) == 0
     assert f"1 runs: {target}" in capsys.readouterr().out

@@ -64,7 +64,14 @@ def test_a_resumed_run_continues_its_results_with_the_new_overrides(tmp_path: Pa
     assert again["overrides"] == ["optim.lr=0.1", "trainer.epochs=9"]
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"status": "comp', b"[1, 2]", b"null", b"\xff\xfe\x00"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"", b'{"status": "comp', b"[1, 2]", b"null", b"\xff\xfe\x00", b'{"status": 3}', b'{"best": {"value": 1}}'),
+        *(b'{"best": []}', b'{"test": []}', b'{"val": {"loss": "x"}}', b'{"error": {"type": "E"}}', b'{"seconds": {}}'),
+        *(b'{"seconds": {"total": null}}', b'{"best": {"metric": "loss", "value": "0"}}'),
+    ],
+)
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "results.json").write_bytes(damage)
     assert opened(tmp_path).values["status"] == "running"

@@ -1,5 +1,6 @@
 """The door: `python -m runner`, and the console script `runner`."""
 
+import io
 import os
 import sys
 
@@ -10,9 +11,22 @@ def main() -> int:
     """Runs the command; returns its exit code."""
     try:
         keep_the_streams()
-        return run()
+        return flushed(run())
     except KeyboardInterrupt:
         return 130
+
+
+def flushed(code: int) -> int:
+    """Writes what was printed; returns the exit code, 1 where standard output cannot be written."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer goes nowhere
+        if not isinstance(error, BrokenPipeError):  # the reader has left, as `head` does
+            print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return code or 1
+    return code
 
 
 def keep_the_streams() -> None:
@@ -20,6 +34,8 @@ def keep_the_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal cannot show ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def run() -> int:

@@ -1,8 +1,8 @@
 """The commands: which one is meant, and its few steps."""
 
 import argparse
-import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, or a file that cannot be read
+        print("error:", error, file=sys.stderr)
+        return 1
 
 
 @contextmanager
@@ -65,6 +68,7 @@ def train(arguments: list[str]) -> int:
         return show_version()
     exit_codes: list[int] = []
     refused: list[ConfigError] = []
+    failed: list[RunnerError] = []  # raised here, Hydra would print a line of its own about it
 
     @hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)
     def train_one(cfg: DictConfig) -> float | None:
@@ -81,6 +85,8 @@ def train(arguments: list[str]) -> int:
             exit_codes.append(train_config(cfg, overrides))
         except ConfigError as error:
             refused.append(error)
+        except RunnerError as error:
+            failed.append(error)
         return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
@@ -94,6 +100,8 @@ def train(arguments: list[str]) -> int:
     except COMPOSITION_ERRORS as error:
         lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
         raise ConfigError(*(lines or [in_words(error)])) from error
+    if failed:
+        raise failed[0]
     if refused:
         from runner.check import check
 
@@ -209,8 +217,9 @@ def evaluate(arguments: list[str]) -> int:
     config = frozen_config(options.run, options.overrides)
 
     from runner.predict import evaluate_run
+    from runner.results import as_json
 
-    print(json.dumps(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split), indent=2))
+    print(as_json(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split)), end="")
     return 0
 
 
@@ -283,12 +292,16 @@ def compare(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("runner compare", description="One table over any runs and sweeps.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or what holds them")
     parser.add_argument("--sort", metavar="KEY", help="a column, the best first; default: the first metric")
+    parser.add_argument("--columns", metavar="KEY,...", help="these columns alone: metrics, or keys of the configs")
     parser.add_argument("--format", default="table", choices=FORMATS)
     parser.add_argument("--output", type=Path, metavar="F", help="a file; else it is printed")
     options = parser.parse_intermixed_args(arguments)
     comparison = Comparison(find_runs(options.folders))
     comparison.sort(options.sort)
-    text = comparison.text(options.format)
+    if options.columns is not None:
+        comparison.choose(options.columns.split(","))
+    width = shutil.get_terminal_size().columns if options.output is None and sys.stdout.isatty() else 120
+    text = comparison.text(options.format, width)
     if options.output is None:
         print(text, end="")
         return 0

@@ -1,23 +1,41 @@
-"""Any runs and sweeps in one table: what they differ in, and what came of each."""
+"""Any runs and sweeps in one table: their results, and the keys in which they differ."""
 
 import csv
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from runner.errors import ConfigError, nearest
-from runner.results import DONE, FILE, read_results
+from runner.results import DONE, FILE, as_json, read_results
 from runner.settings import flatten
-from runner.tables import Group, Outcome, as_csv, columns, group_repeats, markdown_table, text_table
+from runner.tables import (
+    REPEATS,
+    Group,
+    Outcome,
+    as_csv,
+    columns,
+    fitted_table,
+    group_repeats,
+    markdown_table,
+    text_table,
+    without,
+)
 from runner.yaml_file import read_yaml
 
 NOT_TOLD = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # they change no result
 MORE_IS_BETTER = ("accuracy", "r2")
+MINOR = (  # they change no result either, but may be what was tried out
+    *("logger.", "trainer.log_every", "trainer.profile", "trainer.eval_batch_size", "trainer.checkpoint.every_"),
+    *("trainer.checkpoint.keep_last", "dataset.root", "dataset.workers", "dataset.in_memory", "optim.fused"),
+)
+REPEATED = "Runs that differ only in seed or fold, as mean ± standard deviation:"
 FORMATS = ("table", "csv", "md", "json", "html")
 
 
@@ -55,24 +73,73 @@ class Comparison:
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
         self.keys = differing(run.config for run in self.runs if run.config)
+        self.chosen: list[str] | None = None
 
-    def row(self, run: Run) -> dict[str, Any]:
-        seconds = (run.results.get("seconds") or {}).get("total")
-        own = {key: run.config[key] for key in self.keys if key in run.config}
-        return {"run": run.name, "status": run.status, **own, **run.metrics, "seconds": seconds}
+    def row(self, run: Run, keys: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return a run's results, and its values of these keys; by default of all in which runs differ."""
+        seconds = run.results.get("seconds", {}).get("total")
+        own = {key: run.config[key] for key in (self.keys if keys is None else keys) if key in run.config}
+        return {"run": run.name, "status": run.status, **run.metrics, **own, "seconds": seconds}
 
     def rows(self) -> list[dict[str, Any]]:
         return [self.row(run) for run in self.runs]
 
+    def choose(self, names: Sequence[str]) -> None:
+        """Show these columns alone, beside the name of each run: columns of the table, or any key of the configs.
+
+        Raises:
+            ConfigError: there is no such column.
+        """
+        known = [*columns(self.rows()), *dict.fromkeys(key for run in self.runs for key in run.config)]
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"--columns: found {name!r}; {nearest(name, dict.fromkeys(known))}")
+        self.chosen = list(names)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return the rows with the chosen columns; by default with the keys that matter."""
+        if self.chosen is None:
+            return [self.row(run, self.matter) for run in self.runs]
+        rows = [{**run.config, **self.row(run)} for run in self.runs]
+        return [{"run": row["run"], **{name: row.get(name) for name in self.chosen}} for row in rows]
+
+    @cached_property
+    def matter(self) -> list[str]:
+        """The differing keys that were typed, and those that say more than which components were chosen."""
+        configs = [run.config for run in self.runs if run.config]
+        typed = {key for run in self.runs for key in typed_keys(run)}
+
+        def matters(key: str) -> bool:
+            if key.startswith(MINOR):
+                return False
+            named = f"{key.partition('.')[0]}.name"  # optim.name, for optim.lr
+            alike: dict[Any, set[str]] = {}
+            for config in configs:
+                if key in config:
+                    alike.setdefault(config.get(named) if key != named else None, set()).add(json.dumps(config[key]))
+            return any(len(values) > 1 for values in alike.values())
+
+        keys = [key for key in self.keys if key in typed or matters(key)]
+        return sorted(keys, key=lambda key: (key in REPEATS, key not in typed))
+
     def groups(self) -> list[Group]:
-        """Runs that differ only in seed or fold, together; none where there are no such."""
+        """Return the runs that differ only in seed or fold, together, where more than one of them is done."""
         groups = group_repeats(
             Outcome(
                 run.name, {key: run.config.get(key) for key in self.keys}, run.metrics if run.status in DONE else {}
             )
             for run in self.runs
         )
-        return groups if any(len(group.names) > 1 for group in groups) else []
+        return [group for group in groups if group.n > 1]
+
+    def group_rows(self) -> list[dict[str, Any]]:
+        """Return the groups as rows: how many runs, means, and the keys that matter and differ between groups."""
+        groups = self.groups()
+        keys = set(differing(group.keys for group in groups))
+        return [
+            {**without(group.row(), *group.keys), **{key: group.keys[key] for key in self.matter if key in keys}}
+            for group in groups
+        ]
 
     def sort(self, key: str | None) -> None:
         """Sorts by a column, the best first; by default by the first metric there is. Empty cells come last.
@@ -96,23 +163,66 @@ class Comparison:
 
         self.runs.sort(key=rank)
 
-    def text(self, kind: str) -> str:
-        """The whole comparison as `table`, `csv`, `md`, `json` or `html`."""
-        rows, groups = self.rows(), [group.row() for group in self.groups()]
+    def text(self, kind: str, width: int = 120) -> str:
+        """Return the whole comparison as `table` of at most `width` columns, `csv`, `md`, `json` or `html`."""
         if kind == "csv":
-            return as_csv(rows)
+            return as_csv(self.rows() if self.chosen is None else self.shown())
         if kind == "json":
-            runs = [{**row, "metrics": run.metrics} for row, run in zip(rows, self.runs, strict=True)]
-            values = {"schema": 1, "keys": self.keys, "runs": runs, "groups": [asdict(g) for g in self.groups()]}
-            return json.dumps(values, indent=2) + "\n"
+            return as_json(self.as_json())
         if kind == "html":
             from runner.page import page
 
             return page(self)
-        title = "Runs that differ only in seed or fold, as mean ± standard deviation:"
-        if kind == "md":
-            return "\n\n".join([markdown_table(rows), *([title, markdown_table(groups)] if groups else [])]) + "\n"
-        return "\n".join([*text_table(rows), *(["", title, *text_table(groups)] if groups else [])]) + "\n"
+        return self.markdown() if kind == "md" else self.table(width)
+
+    def as_json(self) -> dict[str, Any]:
+        rows = self.rows() if self.chosen is None else self.shown()
+        runs = [{**row, "metrics": run.metrics} for row, run in zip(rows, self.runs, strict=True)]
+        return {"schema": 1, "keys": self.keys, "runs": runs, "groups": [asdict(group) for group in self.groups()]}
+
+    def markdown(self) -> str:
+        parts = [markdown_table(self.shown())]
+        if groups := self.groups():
+            names = [", ".join(group.names) for group in groups]
+            rows = [{**row, "runs": runs} for row, runs in zip(self.group_rows(), names, strict=True)]
+            parts += [REPEATED, markdown_table(rows)]
+        return "\n\n".join(parts) + "\n"
+
+    def table(self, width: int) -> str:
+        """Return the runs, and below them the groups with the names of their runs."""
+        if self.chosen is not None:
+            return "\n".join(text_table(self.shown())) + "\n"
+        lines, left_out = fitted_table(self.shown(), width)
+        if left_out and all(run.status == "completed" for run in self.runs):
+            lines, left_out = fitted_table([without(row, "status") for row in self.shown()], width)
+        if groups := self.groups():
+            rows = [{"group": number, **row} for number, row in enumerate(self.group_rows(), start=1)]
+            table, more = fitted_table(rows, width)
+            lines += ["", *textwrap.wrap(REPEATED, width), *table, ""]
+            for number, group in enumerate(groups, start=1):
+                lines += textwrap.wrap(f"{number}: {', '.join(group.names)}", width, subsequent_indent="   ")
+            left_out = list(dict.fromkeys([*left_out, *more]))
+        if left_out:
+            note = f"{len(left_out)} columns left out, to choose: --columns KEY,... ("
+            lines += ["", note + cut_list(left_out, width - len(note) - 1) + ")"]
+        return "\n".join(lines) + "\n"
+
+
+def cut_list(names: Sequence[str], width: int) -> str:
+    """Return as many names as there is room for."""
+    for count in range(len(names), 0, -1):
+        text = ", ".join(names[:count]) + (", ..." if count < len(names) else "")
+        if len(text) <= width:
+            return text
+    return "..."
+
+
+def typed_keys(run: Run) -> Iterator[str]:
+    """Yield the keys of what was typed for a run; for the choice of a component its name."""
+    overrides = run.results.get("overrides")
+    for text in overrides if isinstance(overrides, list) else []:
+        key = str(text).lstrip("+~").partition("=")[0]
+        yield key if key in run.config else f"{key}.name"
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
@@ -156,7 +266,8 @@ def read_run(folder: Path, name: str) -> Run:
         config = flatten(values) if isinstance(values, dict) else {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         config = {}
-    status = str(results.get("status", "damaged: no results.json")) if config else "damaged: no config.yaml"
+    unread = f"damaged: {FILE}" if (folder / FILE).exists() else f"damaged: no {FILE}"
+    status = results.get("status", unread) if config else "damaged: no config.yaml"
     told = {key: value for key, value in config.items() if not key.startswith(NOT_TOLD)}
     return Run(folder, name, status, told, results)
 

@@ -14,17 +14,24 @@ POINTS = 200  # of a curve; longer ones are thinned
 def page(comparison: "Comparison") -> str:
     """The whole page, with its data and its script inside."""
     from runner.compare import curves, summary
+    from runner.results import plain
+    from runner.tables import columns
 
-    rows = comparison.rows()
+    rows, shown = comparison.rows(), comparison.shown()
     data = {
         "summary": summary(comparison),
         "keys": comparison.keys,
         "rows": rows,
-        "columns": list(dict.fromkeys(key for row in rows for key in row)),
-        "groups": [group.row() for group in comparison.groups()],
+        "columns": columns(shown),
+        "metrics": list(dict.fromkeys(name for run in comparison.runs for name in run.metrics)),
+        "groups": [
+            {**row, "runs": ", ".join(group.names)}
+            for row, group in zip(comparison.group_rows(), comparison.groups(), strict=True)
+        ],
         "curves": [{name: thin(points) for name, points in curves(run.folder).items()} for run in comparison.runs],
     }
-    text = json.dumps(data, allow_nan=False, default=str).replace("</", "<\\/")  # nothing in it ends the script
+    text = json.dumps(plain(data), allow_nan=False, default=str)
+    text = text.replace("<", "\\u003c")  # neither "</script>" nor "<!--<script" in it changes where the script ends
     return TEMPLATE.read_text().replace("/*DATA*/null", text)
 
 

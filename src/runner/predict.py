@@ -1,7 +1,5 @@
 """What a trained model says: of a split, of picture files, and of the rows of a table."""
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +17,7 @@ from runner.dataset.table import read_table
 from runner.errors import CheckpointError, ConfigError, DataError, nearest
 from runner.experiment import Experiment
 from runner.settings import Config
+from runner.tables import as_csv
 from runner.train import evaluate
 
 
@@ -128,15 +127,7 @@ def check_output(target: Path | None) -> None:
 
 def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
     """The rows as CSV, or as JSON where `target` ends so; written to `target`, or returned where there is none."""
-    if target is not None and target.suffix == ".json":
-        text = json.dumps(rows, indent=2) + "\n"
-    else:
-        buffer = io.StringIO()
-        if rows:
-            writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        text = buffer.getvalue()
+    text = json.dumps(rows, indent=2) + "\n" if target is not None and target.suffix == ".json" else as_csv(rows)
     if target is None:
         return text
     try:

@@ -68,7 +68,7 @@ class Results:
         self.values |= changes
         self.values["seconds"] = self.values["seconds"] | {"total": total}
         try:
-            write_atomically(self.path, json.dumps(_plain(self.values), indent=2, allow_nan=False) + "\n")
+            write_atomically(self.path, as_json(self.values))
         except OSError as error:
             if self._works:
                 log.warning("%s: cannot be written: %s; the run goes on", self.path, error)
@@ -113,19 +113,46 @@ def read_results(folder: Path) -> dict[str, Any]:
         values = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
         return {}
-    return values if isinstance(values, dict) else {}
+    return values if isinstance(values, dict) and _is_sound(values) else {}
+
+
+def _is_sound(values: dict[str, Any]) -> bool:
+    """Return whether the values that are there have the types that `Results` writes, so that readers need not ask."""
+    numbers = [values.get(key, {}) for key in ("train", "val", "test")]
+    best, error, seconds = values.get("best"), values.get("error"), values.get("seconds", {"total": 0.0})
+    return (
+        isinstance(values.get("status", ""), str)
+        and all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in numbers)
+        and (best is None or (_holds(best, "metric", "value") and _is_number(best["value"])))
+        and (error is None or _holds(error, "type", "message"))
+        and _holds(seconds, "total")
+        and isinstance(seconds["total"], int | float)
+    )
+
+
+def _holds(value: Any, *keys: str) -> bool:
+    return isinstance(value, dict) and value.keys() >= set(keys)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
+def as_json(values: Any) -> str:
+    """Return the text of a JSON file."""
+    return json.dumps(plain(values), indent=2, allow_nan=False) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """Return the value with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

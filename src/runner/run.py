@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from runner.errors import ConfigError, Diverged, RunnerError
 from runner.experiment import Experiment
 from runner.files import write_atomically
 from runner.halving import Rungs
-from runner.log import logging_to
+from runner.log import logging_to, relative
 from runner.metrics import Metrics
 from runner.results import DONE, Results, judge_fit
 from runner.run_folder import locked
@@ -102,6 +103,10 @@ def lead(
         saved, warnings = load(config, checkpoints, rungs) if resume else (None, [])
         if resume:
             overrides = read_overrides(folder / "overrides.yaml") + overrides
+        try:
+            write_atomically(folder / "overrides.yaml", freeze(overrides))
+        except OSError as error:  # before there is a log that could not be written either
+            raise RunnerError(f"{relative(folder)}: cannot be written: {error.strerror}") from error
         with logging_to(folder / "run.log"):
             results = Results.open(folder, config.name, config.seed, overrides)
             with Stop(world=world) as stop:
@@ -125,7 +130,6 @@ def prepare(config: Config, folder: Path, saved: Snapshot | None, results: Resul
     if resume:
         cut_back(folder, saved["files"] if saved else {})
     write_atomically(folder / "config.yaml", freeze(config))
-    write_atomically(folder / "overrides.yaml", freeze(results.values["overrides"]))
     count = results.values["resumed"] + resume
     results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
 
@@ -172,7 +176,7 @@ def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
     parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
     typed = read_overrides(folder / "overrides.yaml")
     lines = [
-        f"folder   {folder}",
+        f"folder   {relative(folder)}",
         *([f"config   {' '.join(typed)}"] if typed else []),
         f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}{several}",
         f"data     {config.dataset.name}, {train:,} training, {val:,} validation, {test:,} test samples",
@@ -244,20 +248,36 @@ def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor
     """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
     waiting = state.data_seconds / max(state.seconds, 1e-9)
     lines = [
-        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving; "
-        f"{waiting:.1%} of the time waiting for data"
+        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving",
+        f"waiting  {waiting:.1%} of the time for data",
     ]
+    if exp.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
+        lines.append("hint     more runs than cores on this machine: device.threads=1 makes each of them faster")
     if waiting > 0.2 and not exp.config.dataset.in_memory:
         lines.append("hint     more dataset.workers read faster; device.threads=1 leaves them the other cores")
     if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
         right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))
         recall = right / torch.bincount(targets, minlength=len(exp.spec.classes)).clamp(min=1)
-        lines.append(
-            "recall   " + "  ".join(f"{name} {r:.2f}" for name, r in zip(exp.spec.classes, recall, strict=True))
-        )
+        lines += packed("recall   ", [f"{name} {r:.2f}" for name, r in zip(exp.spec.classes, recall, strict=True)])
     if count_parameters(exp.model) <= 16:
         for name, parameter in exp.judged.named_parameters():
             lines.append(f"learned  {name} = {', '.join(f'{value:.4f}' for value in parameter.flatten().tolist())}")
+    return lines
+
+
+def is_overloaded() -> bool:
+    """Return whether clearly more threads than there are cores have wanted to compute in the last minute."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.25 * (os.cpu_count() or 1)
+
+
+def packed(head: str, parts: Sequence[str], width: int = 80) -> list[str]:
+    """Return lines of parts, as many in each as there is room for, below one another."""
+    lines = [head + parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(" " * len(head) + part)
     return lines
 
 
@@ -286,7 +306,7 @@ def report(error: BaseException, results: Results) -> int:
 
 def say_what_came(results: Results, folder: Path) -> None:
     """The last lines: what came of the run, where it lies, and how to go on."""
-    status = results.values["status"]
+    status, folder = results.values["status"], relative(folder)
     log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
     if status == "diverged":
         return  # resumed as it is, it would diverge again

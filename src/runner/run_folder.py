@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 from runner.files import system_lock
 
 LONGEST_NAME = 80
@@ -75,12 +75,15 @@ def locked(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(system_lock(path, wait=False))
-            path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         except Timeout:
             owner = path.read_text(errors="replace") or "an unknown process"
             raise ConfigError(f"{folder}: a live run works in it: {owner}") from None
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
+        try:
+            path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        except OSError as error:
+            raise RunnerError(f"{folder}: cannot be written: {error.strerror}") from error
         try:
             yield
         finally:

@@ -10,6 +10,9 @@ from typing import Any
 
 REPEATS = ("seed", "dataset.seed", "dataset.fold")  # runs that differ only in these are repeats of one another
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+LONGEST_CELL = 24
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -99,12 +102,32 @@ def show(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def one_line(text: str) -> str:
+    """Return a text as a part of a line: without ends of lines, and without codes that a terminal would obey."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as CSV below a line with their columns; nothing for no rows."""
+    if not rows:
+        return ""
+    names = columns(rows)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns(rows), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(map(inert, names))
+    writer.writerows([inert(row.get(name)) for name in names] for row in rows)
     return buffer.getvalue()
+
+
+def inert(value: Any) -> Any:
+    """Return a cell that no spreadsheet runs as a formula: behind an apostrophe where it begins like one."""
+    if not isinstance(value, str) or not value.startswith(FORMULAS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value  # -1, or +1e3
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -114,9 +137,36 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def text_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Lines with aligned columns."""
-    names = columns(rows)
-    lines = [names, *([show(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+def text_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> list[str]:
+    """Return lines with aligned columns: all, or those of these names."""
+    names = columns(rows) if names is None else names
+    return _aligned([list(names), *([one_line(show(row.get(name))) for name in names] for row in rows)])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[str], list[str]]:
+    """Return lines of at most `width` characters, and the columns for which there was no room.
+
+    The first column may take almost half of the width, others 24 characters; longer cells are cut at their beginning,
+    which is what names in one table usually share. Columns are left out from the end.
+    """
+    names = columns(rows)
+    cells = [[name, *(one_line(show(row.get(name))) for row in rows)] for name in names]
+    longest = [width * 9 // 20, *[LONGEST_CELL] * (len(names) - 1)]
+    cells = [[cut(cell, most) for cell in column] for column, most in zip(cells, longest, strict=True)]
+    taken, room = 0, width + 2
+    for column in cells:
+        room -= max(map(len, column)) + 2
+        if room < 0:
+            break
+        taken += 1
+    return _aligned(list(zip(*cells[:taken], strict=True))), names[taken:]
+
+
+def cut(text: str, longest: int) -> str:
+    """Return the end of a text that is too long."""
+    return text if len(text) <= longest else "…" + text[len(text) - longest + 1 :]

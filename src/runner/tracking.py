@@ -77,7 +77,7 @@ class Tracker:
         """An epoch's row in metrics.csv, its line in the log, and the state in results.json."""
         self.csv.write(row)
         self.results.progress(state, self.exp)
-        log.info("%s", epoch_line(row))
+        log.info("%s", epoch_line(row, with_rate=self.exp.config.scheduler.name != "constant"))
 
     def weights(self, step: int) -> None:
         """How the weights spread, for each parameter."""
@@ -158,13 +158,18 @@ def cut_back(folder: Path, positions: Mapping[str, int]) -> None:
                 os.close(descriptor)
 
 
-def epoch_line(row: Mapping[str, float]) -> str:
-    """One line for a person: `epoch  12  loss 0.1234 (val 0.15)  accuracy 0.9712 (val 0.95)  lr 0.01  0.1 s`."""
+def epoch_line(row: Mapping[str, float], with_rate: bool = True) -> str:
+    """One line for a person: `epoch  12  loss 0.1234 (val 0.15)  accuracy 0.9712 (val 0.95)  lr 0.01  0.1 s`.
+
+    Args:
+        with_rate: whether the learning rate is in it; one that never changes only makes it too long for a terminal.
+    """
     parts = [f"epoch {row['epoch']:>3}"]
     for name in dict.fromkeys(key.split("/")[1] for key in row if "/" in key):
         here, there = row.get(f"train/{name}"), row.get(f"val/{name}")
         parts.append(name + ("" if here is None else f" {here:.4g}") + ("" if there is None else f" (val {there:.4g})"))
-    return "  ".join([*parts, f"lr {row['lr']:.4g}", f"{row['seconds']:.1f} s"])
+    rate = [f"lr {row['lr']:.4g}"] if with_rate else []
+    return "  ".join([*parts, *rate, f"{row['seconds']:.1f} s"])
 
 
 class Csv:

@@ -300,10 +300,12 @@ def zero_and_one(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def diverged(exp: Experiment, step: int, what: str, checkpoints: Checkpoints) -> str:
     """What happened, what is left, and what to try."""
-    good = checkpoints.last if checkpoints.last.exists() else "none yet"
+    good = "/".join(checkpoints.last.parts[-2:]) if checkpoints.last.exists() else "none yet"
     return (
-        f"step {step}: {what}. The last good checkpoint: {good}. Try a lower optim.lr "
-        f"(now {exp.optimizer.param_groups[0]['lr']:g}), trainer.clip_norm=1, or trainer.precision=fp32."
+        f"step {step}: {what}\n"
+        f"last good checkpoint: {good}\n"
+        f"try a lower optim.lr (now {exp.optimizer.param_groups[0]['lr']:g}), trainer.clip_norm=1, "
+        "or trainer.precision=fp32"
     )
 
 

@@ -85,7 +85,7 @@ def plan(
                     known[key_of(text) if "no such key" in own[0] else text] = own
     refused, gpus = server.check(configs)
     problems |= refused
-    problems |= of_the_whole(configs)
+    problems |= of_the_whole(configs) | against_the_search(configs, composer.master.hydra.sweeper)
     names = names[-len(texts) :]
     if problems:
         raise ConfigError(*told(problems, names))
@@ -130,6 +130,22 @@ def of_the_whole(configs: Mapping[int, Config]) -> dict[int, list[str]]:
         ]
         if wrong:
             problems[number] = wrong
+    return problems
+
+
+def against_the_search(configs: Mapping[int, Config], sweeper: Any) -> dict[int, list[str]]:
+    """What is wrong with jobs whose best checkpoint is not what the search looks for."""
+    direction = sweeper.get("direction")
+    found = str(getattr(direction, "name", direction))  # optuna's default is of a type of its own
+    problems = {}
+    for number, config in configs.items():
+        keep = config.trainer.checkpoint
+        wanted = {"min": "minimize", "max": "maximize"}[keep.mode]
+        if found in ("minimize", "maximize") and found != wanted:
+            problems[number] = [
+                f"hydra.sweeper.direction: found {found}, but trainer.checkpoint.mode={keep.mode} "
+                f"({keep.metric}); set hydra.sweeper.direction={wanted}, or the other mode"
+            ]
     return problems
 
 

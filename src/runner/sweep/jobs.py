@@ -42,6 +42,12 @@ class Job:
     swept: dict[str, Any]
     config: Config
 
+    @property
+    def title(self) -> str:
+        """What the job overrides, as typed; its folder where the sweep is over nothing."""
+        typed = [text for text in own(self.overrides) if text.partition("=")[0].lstrip("+~") in self.swept]
+        return ",".join(typed) or self.folder
+
     def command(self, overrides: Sequence[str]) -> str:
         """The command that repeats this run by itself, with these overrides."""
         words = own(overrides)

@@ -8,13 +8,15 @@ from rich import box
 from rich.live import Live
 from rich.table import Table as RichTable
 
-from runner.log import console
+from runner.log import console, relative
 from runner.results import DONE, read_results
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
-from runner.tables import show, text_table, without
+from runner.tables import fitted_table, one_line, show, without
 
 SHOWN = 30  # rows of the last table; sweep.md has all
+LONGEST_TITLE = 60  # of a job, which its number tells from others too
+LONGEST_MESSAGE = 3  # lines
 
 
 class Screen:
@@ -40,7 +42,9 @@ class Screen:
             self.live.stop()
 
     def say(self, word: str, job: Job, what: str = "", style: str | None = None) -> None:
-        console.print(f"{word:<9}{self.number[job.folder]:>3}/{self.total} {job.folder}{what}", style=style)
+        title = one_line(job.title)
+        short = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
+        console.print(f"{word:<9}{self.number[job.folder]:>3}/{self.total} {short}{what}", style=style)
 
     def started(self, job: Job, again: int, of: int) -> None:
         self.running[job.folder] = (job, time.monotonic())
@@ -52,13 +56,17 @@ class Screen:
         self.running.pop(job.folder, None)
         results = self.table.results(job)
         status, error = self.table.status(job), results.get("error")
-        numbers = "  ".join(f"{name} {show(value)}" for name, value in self.table.metrics(job).items())
+        metric = f"best {self.table.metric}"
+        best = f": {metric} {show(self.table.metrics(job)[metric])}" if metric in self.table.metrics(job) else ""
         if status in DONE:
             word = {"completed": "done", "stopped early": "stopped"}[status]
             behind = f" early, at epoch {results['epoch']}" if status == "stopped early" else ""
-            self.say(word, job, f"{behind} in {results['seconds']['total']:.1f} s: {numbers}")
+            self.say(word, job, f"{behind} in {results['seconds']['total']:.1f} s{best}")
         elif error:
-            self.say(status, job, f": {error['type']}: {one_line(error['message'])}", style="red")
+            first, *more = error["message"].splitlines() or [""]
+            self.say(status, job, f": {error['type']}: {one_line(first)}", style="red")
+            for line in more[: LONGEST_MESSAGE - 1]:
+                console.print(" " * 9 + one_line(line), style="red")
         else:
             self.say("stopped", job, f" at epoch {results.get('epoch', 0)}", style="yellow")
 
@@ -69,7 +77,7 @@ class Screen:
 
     def ending(self, running: Sequence[Job]) -> None:
         if running:
-            names = ", ".join(job.folder for job in running)
+            names = ", ".join(one_line(job.title) for job in running)
             console.print(f"stopping {names}: they save first; a second signal kills them, or a minute", style="yellow")
 
     def refresh(self) -> None:
@@ -92,7 +100,7 @@ class Screen:
         part, _, name = self.table.metric.partition("/")
         epochs = job.config.trainer.epochs
         return [
-            job.folder,
+            one_line(job.title),
             str(results.get("epoch", 0)) + ("" if epochs is None else f"/{epochs}"),
             show(results.get("train", {}).get("loss")),
             show(results.get(part, {}).get(name)),
@@ -100,15 +108,10 @@ class Screen:
         ]
 
 
-def one_line(text: str) -> str:
-    """A text as a part of a line: neither its ends of lines nor codes that a terminal would obey."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-
-
 def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
     """What is about to run: so many of the sweep's jobs."""
     over = f" over {', '.join(sweep.swept)}" if sweep.swept else ""
-    console.print(f"folder   {sweep.folder}\nsweep    {count(jobs)}{over}, {where}")
+    console.print(f"folder   {relative(sweep.folder)}\nsweep    {count(jobs)}{over}, {where}")
 
 
 def count(jobs: int) -> str:
@@ -119,20 +122,30 @@ def show_end(table: Table, seconds: float) -> None:
     """The table, the best job with the command that repeats it, and how to go on."""
     sweep, best, counts = table.sweep, table.best(), table.counts()
     rows = [without(table.row(job), "job" if sweep.swept else "", "error", "overrides") for job in sweep.jobs]
-    console.print("\n".join(["", *text_table(rows[:SHOWN])]))
+    lines, left_out = fitted_table(rows[:SHOWN], console.width)
     if len(rows) > SHOWN:
-        console.print(f"... and {len(rows) - SHOWN} more in sweep.md")
+        lines.append(f"... and {len(rows) - SHOWN} more in sweep.md")
     if table.has_repeats:
-        groups = text_table([group.row() for group in table.groups()])
-        console.print("\n".join(["", "mean ± standard deviation:", *groups]))
-    console.print(f"\n{', '.join(f'{n} {status}' for status, n in counts.items())} in {seconds:.1f} s")
+        means, more = fitted_table([group.row() for group in table.groups()], console.width)
+        lines += ["", "mean ± standard deviation:", *means]
+        left_out = list(dict.fromkeys([*left_out, *more]))
+    if left_out:
+        lines.append(f"{len(left_out)} columns left out; sweep.md has all")
+    console.print("\n".join(["", *lines]))
+    show_what_next(table, best, ", ".join(f"{n} {status}" for status, n in counts.items()), seconds)
+
+
+def show_what_next(table: Table, best: Job | None, counts: str, seconds: float) -> None:
+    """The best job with the command that repeats it, the files, and how to go on."""
+    sweep, folder = table.sweep, relative(table.sweep.folder)
+    console.print(f"\n{counts} in {seconds:.1f} s")
     if best is not None:
         value = table.metrics(best).get(f"best {table.metric}")
-        console.print(f"best     {best.folder}: {table.metric} {show(value)}\nrepeat   {table.command(best)}")
-    console.print(f"table    {sweep.folder}/sweep.md (.csv, .json, .png)")
-    console.print(f"look     tensorboard --logdir {sweep.folder}")
+        console.print(f"best     {best.title}: {table.metric} {show(value)}\nrepeat   {table.command(best)}")
+    console.print(f"table    {folder}/sweep.md\npicture  {folder}/sweep.png")
+    console.print(f"look     tensorboard --logdir {folder}")
     if any(table.is_left(job, retry_failed=True) and not table.is_left(job) for job in sweep.jobs):
-        console.print(f"again    python -m runner resume {sweep.folder} --retry-failed")
-    if left := [job.folder for job in sweep.jobs if table.is_left(job)]:
+        console.print(f"again    python -m runner resume {folder} --retry-failed")
+    if left := [one_line(job.title) for job in sweep.jobs if table.is_left(job)]:
         console.print(f"left     {count(len(left))}: {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
-        console.print(f"go on    python -m runner resume {sweep.folder}")
+        console.print(f"go on    python -m runner resume {folder}")

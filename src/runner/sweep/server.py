@@ -5,10 +5,13 @@ imports torch: who drives a sweep stays small.
 """
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.popen_forkserver import Popen
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +21,31 @@ if TYPE_CHECKING:  # the door starts the server before it imports anything else
     from runner.settings import Config
 
 context = multiprocessing.get_context("forkserver")
-LOST = 255  # what multiprocessing tells of a process whose server has died
+LOST = 256  # stands for the exit code of a process whose server has died: no process can end with it
+
+
+class Watched(Popen):
+    """A process of which the server says how it ended; multiprocessing takes a dead server for an exit code of 255."""
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
+            try:
+                self.returncode = forkserver.read_signed(self.sentinel)  # type: ignore[attr-defined]
+            except (OSError, EOFError):
+                self.returncode = LOST
+        return self.returncode
+
+
+class Process(ForkServerProcess):
+    """A process that is forked from the server."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Watched:  # noqa: N802
+        return Watched(process_obj)
 
 
 def start() -> None:
     """Starts the server, where it does not run yet; it imports while the caller goes on."""
-    from multiprocessing import forkserver
-
     context.set_forkserver_preload(["runner.sweep.preload"])
     forkserver.ensure_running()
 
@@ -71,7 +92,7 @@ def start_drawing(table: Any, target: Path) -> ForkServerProcess:
 def _start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """A process that does this; where the server has just died, from a new one. Raises OSError."""
     for last in (False, True):
-        process = context.Process(target=target, args=arguments)
+        process = Process(target=target, args=arguments)
         try:
             process.start()
             break

@@ -1,13 +1,12 @@
 """What came of a sweep's jobs: sweep.csv, sweep.json and sweep.md, true after every job."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from runner.files import one_at_a_time, write_atomically
-from runner.results import DONE, ENDED, read_results
+from runner.results import DONE, ENDED, as_json, read_results
 from runner.results import FILE as RESULTS
 from runner.sweep.jobs import FILE, Job, Sweep
 from runner.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
@@ -116,7 +115,7 @@ class Table:
         with one_at_a_time(folder / FILE):
             rows = [self.row(job) for job in self.sweep.jobs]
             write_atomically(folder / "sweep.csv", as_csv(rows))
-            write_atomically(folder / "sweep.json", json.dumps(self.as_json(), indent=2) + "\n")
+            write_atomically(folder / "sweep.json", as_json(self.as_json()))
             write_atomically(folder / "sweep.md", self.as_markdown(rows))
 
     def as_json(self) -> dict[str, Any]:
@@ -147,7 +146,7 @@ class Table:
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:
-            parts.append(f"Best by {self.metric}: **{best.folder}**, repeated by\n\n    {self.command(best)}")
+            parts.append(f"Best by {self.metric}: **{best.title}**, repeated by\n\n    {self.command(best)}")
         parts.append(markdown_table([without(row, "overrides") for row in rows]))
         if self.has_repeats:
             parts.append("Jobs that differ only in seed or fold, as mean ± standard deviation:")
