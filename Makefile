@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUN := $(VENV)/.run
 INSTALLED := $(VENV)/.installed
 EXTRAS := $(VENV)/.extras
 PEERS := $(VENV)/.peers
@@ -16,19 +18,23 @@ NEXT_TESTS := tests/test_config.py tests/test_cli.py tests/test_arguments.py tes
 .PHONY: help install run test test-all test-hydra14 lint format type check bench torture tensorboard clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(RUN): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -e .
+	@touch $@
+
+$(INSTALLED): $(RUN)
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 $(EXTRAS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,all]'
+	$(PIP) -e '.[dev,all]'
 	@touch $@
 
 $(PEERS): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(PIP) -e '.[dev,bench]'
 	@touch $@
 
 # A small environment of its own, first in the path, over all that the other one holds.
@@ -39,9 +45,9 @@ $(HYDRA14)/.installed: $(INSTALLED)
 		> "$$($(HYDRA14)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
 	@touch $@
 
-install: $(INSTALLED)  ## make the virtual environment with everything in it
+install: $(INSTALLED)  ## make the virtual environment, with what the tests need
 
-run: $(INSTALLED)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
+run: $(RUN)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
 	$(BIN)/python -m runner $(ARGS)
 
 test: $(INSTALLED)  ## the tests, without the slow ones
@@ -72,7 +78,7 @@ bench: $(PEERS)  ## speed, against peers that do the same work: half an hour; AR
 torture: $(INSTALLED)  ## kill runs at random instants, KILLS=30 times, and compare with undisturbed ones
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/torture.py --kills $(KILLS)
 
-tensorboard: $(INSTALLED)  ## the dashboard of everything under outputs/, on this machine alone
+tensorboard: $(RUN)  ## the dashboard of everything under outputs/, on this machine alone
 	$(BIN)/tensorboard --logdir outputs --host 127.0.0.1
 
 clean:  ## remove what can be made again; outputs/ stays

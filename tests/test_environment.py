@@ -65,3 +65,23 @@ def test_without_a_repository_or_without_git_there_is_neither(workdir: Path, mon
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
     monkeypatch.setenv("PATH", "")
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
+
+
+def test_no_program_that_the_repository_names_is_run(repository: Path) -> None:
+    (repository / ".gitattributes").write_text("code.py diff=theirs filter=a=b\n")
+    program = repository / "program.sh"
+    program.write_text("#!/bin/sh\ntouch was_run\ncat\n")
+    program.chmod(0o755)
+    for key in ("diff.theirs.command", "diff.theirs.textconv", "filter.a=b.clean", "core.fsmonitor"):
+        git("config", key, str(program))
+    (repository / "code.py").write_text("second\n")
+    assert "+second" in describe_environment("cpu")["git"]["diff"]
+    assert not (repository / "was_run").exists()
+
+
+def test_a_huge_diff_is_cut_and_says_so(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.environment.MOST_BYTES", 1000)
+    (repository / "code.py").write_text("long\n" * 1_000_000)
+    diff = describe_environment("cpu")["git"]["diff"]
+    assert diff.endswith("\n[cut after 1,000 bytes]\n")
+    assert len(diff) < 1100

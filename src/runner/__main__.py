@@ -9,6 +9,9 @@ from runner.imports import uncollected
 
 def main() -> int:
     """Runs the command; returns its exit code."""
+    if sys.platform == "win32":
+        print("error: runner needs Linux or macOS; on Windows run it in WSL", file=sys.stderr)
+        return 2
     try:
         keep_the_streams()
         return flushed(run())

@@ -5,16 +5,20 @@ import platform
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 PACKAGES = ("runner", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "pydantic", "tensorboard")
+MOST_BYTES = 1_000_000
 
 
 def describe_environment(device: str) -> dict[str, Any]:
     """Versions, device, host, the command line, and the commit and changes of the folder it was given in."""
-    commit = _git("rev-parse", "HEAD")
+    commit = _git(["rev-parse", "HEAD"])
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -24,7 +28,7 @@ def describe_environment(device: str) -> dict[str, Any]:
         "device": device,
         "command": sys.argv,
         "folder": str(Path.cwd()),
-        "git": {"commit": commit and commit.strip(), "diff": _git("diff", "HEAD")},
+        "git": {"commit": commit and commit.strip(), "diff": _diff()},
     }
 
 
@@ -35,10 +39,37 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str | None:
-    """What git prints; None where there is no repository or no git."""
+def _diff() -> str | None:
+    """Return the changes since the last commit; no program that the repository's own settings name is run for it."""
+    settings = {"core.fsmonitor": "false"}
+    filters = _git(["config", "--show-scope", "--name-only", "--get-regexp", r"^filter\."]) or ""
+    for line in filters.splitlines():
+        scope, key = line.split("\t", 1)
+        if scope in ("local", "worktree"):
+            settings[key] = ""
+    return _git(["diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD"], settings)
+
+
+def _git(arguments: list[str], settings: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """Return what git prints, `MOST_BYTES` of it at most; None where there is no repository or no git."""
+    first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+    environment = os.environ | {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    for number, (key, value) in enumerate(settings.items(), first):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
+        process = subprocess.Popen(
+            ["git", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+    except OSError:
         return None
-    return done.stdout if done.returncode == 0 else None
+    timer = threading.Timer(10, process.kill)
+    timer.start()
+    with process:
+        assert process.stdout is not None
+        output = process.stdout.read(MOST_BYTES + 1)
+        if len(output) > MOST_BYTES:
+            process.kill()
+    timer.cancel()
+    if len(output) > MOST_BYTES:
+        return output[:MOST_BYTES].decode(errors="replace") + f"\n[cut after {MOST_BYTES:,} bytes]\n"
+    return output.decode(errors="replace") if process.returncode == 0 else None
