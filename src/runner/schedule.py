@@ -12,7 +12,9 @@ from runner.settings import Config
 def schedule_length(config: Config, batches_per_epoch: int) -> int:
     """Return how often the scheduler steps in the whole run: once a step or once an epoch."""
     steps = config.trainer.total_steps(batches_per_epoch)
-    return steps if config.scheduler.interval == "step" else -(-steps // config.trainer.steps_per_epoch(batches_per_epoch))
+    return (
+        steps if config.scheduler.interval == "step" else -(-steps // config.trainer.steps_per_epoch(batches_per_epoch))
+    )
 
 
 def replay(optimizer: Optimizer, scheduler: LRScheduler, steps: int) -> list[dict[str, Any]]:

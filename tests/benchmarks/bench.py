@@ -178,7 +178,7 @@ def w3(pairs: int, folder: Path) -> list[Row]:
     """Two neurons on ten points, 100,000 steps: what a step costs besides arithmetic."""
     runs = in_turn(
         pairs,
-        ours=lambda: ours(folder, "experiment=parabola", "device=cpu"),
+        ours=lambda: ours(folder, "experiment=parabola", "optim.momentum=0", "scheduler=constant", "device=cpu"),
         bare=lambda: script(folder, "bare", "parabola", str(DATA)),
     )
 
