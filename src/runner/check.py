@@ -6,6 +6,7 @@ samples are sent through them; a small model's weights are zeros for that.
 
 import copy
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,9 +30,8 @@ from runner.plugins import load_plugins
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
 
-PACKAGES = tuple(
-    str(Path(module.__file__).parent) for module in (torch, runner) if module.__file__
-)  # not a user's code
+# Where code is not a user's own: the standard library, torch and the runner.
+NOT_OWN = (os.__file__.removesuffix("os.py"), *(f"{module.__path__[0]}/" for module in (torch, runner)), "<")
 SUPPLIED_AS = {
     "in_shape": (
         "input_shape",
@@ -87,7 +87,7 @@ def check(config: Config, trains: bool = True) -> Spec:
 
 
 def hint_at_supplied(problem: str) -> str:
-    """Return a hint for a missing key of a model that looks like a value which the runner supplies under another name."""
+    """Return a hint where a model misses a key that looks like a value which the runner supplies by another name."""
     for name, others in SUPPLIED_AS.items():
         if problem.startswith(tuple(f"model.{other}: missing" for other in others)):
             what = "the shape of one input" if name == "in_shape" else "the number of outputs or classes"
@@ -99,7 +99,7 @@ def place(error: BaseException) -> str:
     """Return where in a user's code an error was raised, as " (my_models.py:14 in forward)"; "" if not there."""
     found = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if not frame.filename.startswith((*PACKAGES, "<")):
+        if not frame.filename.startswith(NOT_OWN):
             found = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
     return found
 
