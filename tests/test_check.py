@@ -123,3 +123,52 @@ def test_a_model_of_zeros_may_fail_where_the_model_does_not(workdir: Path, tiny:
     )
     parts = ["model.name=picky", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"]
     check(tiny("plugins=[picky_plugin]", *parts))
+
+
+MODEL = """import torch
+from torch import nn
+from runner.registry import MODELS
+@MODELS.register("tiny")
+class Tiny(nn.Module):
+    def __init__(self, out_features):
+        super().__init__()
+        self.linear = nn.Linear(64, out_features)
+    def forward(self, inputs):
+        return self.linear(inputs.flatten(1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        (
+            "nn.Linear(64",
+            "nn.Linear(in_shape[0]",
+            "model=tiny: name 'in_shape' is not defined (wrong_model.py:8 in __init__)",
+        ),
+        ("return self", "self", "forward returned None: is a `return` missing?"),
+        (
+            "return self.linear(inputs.flatten(1))",
+            "return (inputs, inputs)",
+            "forward returned tuple; needed is a tensor",
+        ),
+        ("inputs.flatten(1)", "inputs.flatten(1)[:, 1:]", "(wrong_model.py:10 in forward)"),
+        (
+            "out_features",
+            "num_classes",
+            "model.num_classes: missing, needed by tiny; the number of outputs or classes is "
+            "supplied to a parameter named out_features",
+        ),
+        (
+            "out_features",
+            "out_features, input_size",
+            "the shape of one input is supplied to a parameter named in_shape",
+        ),
+    ],
+)
+def test_a_mistake_in_a_model_is_told_with_its_line(
+    workdir: Path, tiny: Callable[..., Config], right: str, wrong: str, problem: str
+) -> None:
+    (workdir / "wrong_model.py").write_text(MODEL.replace(right, wrong))
+    parts = ["model.name=tiny", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"]
+    assert problem in problems_of(tiny("plugins=[wrong_model]", *parts))

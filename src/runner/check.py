@@ -6,8 +6,11 @@ samples are sent through them; a small model's weights are zeros for that.
 
 import copy
 import math
+import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+import runner
 from runner.build import build_augment, build_dataset, build_loss, build_model, build_optimizer, build_scheduler
 from runner.dataset.base import Dataset, Spec
 from runner.device import resolve
@@ -26,6 +30,30 @@ from runner.plugins import load_plugins
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
 from runner.settings import Component, Config
 
+# Where code is not a user's own: the standard library, torch and the runner.
+NOT_OWN = (os.__file__.removesuffix("os.py"), *(f"{module.__path__[0]}/" for module in (torch, runner)), "<")
+SUPPLIED_AS = {
+    "in_shape": (
+        "input_shape",
+        "in_features",
+        "in_channels",
+        "in_dim",
+        "input_size",
+        "input_dim",
+        "image_size",
+        "img_size",
+    ),
+    "out_features": (
+        "num_classes",
+        "n_classes",
+        "classes",
+        "num_labels",
+        "num_outputs",
+        "out_dim",
+        "output_size",
+        "output_dim",
+    ),
+}  # what models call that the runner supplies under the first name
 SMALL, SMALL_INPUT = 2_000_000, 1 << 14  # numbers in a model, and in one input of it
 
 
@@ -44,6 +72,7 @@ def check(config: Config, trains: bool = True) -> Spec:
         choice: Component = getattr(config, group)
         with gathering(problems):
             registry.check(choice.name, choice.values)
+    problems = [problem + hint_at_supplied(problem) for problem in problems]
     with gathering(problems):
         check_groups(config)
     with gathering(problems):
@@ -55,6 +84,24 @@ def check(config: Config, trains: bool = True) -> Spec:
     if problems:
         raise ConfigError(*problems)
     return try_parts(config)
+
+
+def hint_at_supplied(problem: str) -> str:
+    """Return a hint where a model misses a key that looks like a value which the runner supplies by another name."""
+    for name, others in SUPPLIED_AS.items():
+        if problem.startswith(tuple(f"model.{other}: missing" for other in others)):
+            what = "the shape of one input" if name == "in_shape" else "the number of outputs or classes"
+            return f"; {what} is supplied to a parameter named {name}: rename the model's parameter"
+    return ""
+
+
+def place(error: BaseException) -> str:
+    """Return where in a user's code an error was raised, as " (my_models.py:14 in forward)"; "" if not there."""
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith(NOT_OWN):
+            found = f" ({Path(frame.filename).name}:{frame.lineno} in {frame.name})"
+    return found
 
 
 @contextmanager
@@ -188,7 +235,7 @@ def attempt(config: Config, group: str, make: Callable[[Config], Any], problems:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(f"{culprit(config, group, make)}: {error}") from error
+            raise ConfigError(f"{culprit(config, group, make)}: {error}{place(error)}") from error
     return None
 
 
@@ -245,7 +292,9 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
     except NotImplementedError:
         return  # an operator that knows no meta tensors: the run will tell
     except Exception as error:
-        raise ConfigError(f"{pair} with inputs of {spec.in_shape}, or loss={config.loss.name}: {error}") from error
+        raise ConfigError(
+            f"{pair} with inputs of {spec.in_shape}, or loss={config.loss.name}: {error}{place(error)}"
+        ) from error
     if found != wanted:
         raise ConfigError(f"{pair}: for two samples it returns {found}, needed is {wanted}")
 
@@ -255,6 +304,9 @@ def send_two(
 ) -> tuple[int, ...]:
     """Sends two samples of zeros through, on the default device; returns the shape of the outputs."""
     outputs = model(torch.zeros(2, *spec.in_shape))
+    if not isinstance(outputs, Tensor):
+        missing = ": is a `return` missing?" if outputs is None else "; needed is a tensor"
+        raise TypeError(f"forward returned {'None' if outputs is None else type(outputs).__name__}{missing}")
     found = tuple(outputs.shape)
     if loss is not None and found == (2, spec.out_features):
         loss(outputs, torch.zeros(2, dtype=torch.long) if spec.task == "classification" else torch.zeros(found))

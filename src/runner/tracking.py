@@ -137,7 +137,7 @@ def refuse_links(folder: Path) -> None:
         for path in (Path(parent, name) for name in sorted([*folders, *files])):
             if path.is_symlink():
                 raise ConfigError(
-                    f"{path} is a symbolic link, to {path.readlink()}: refused, because a resumed run would write through "
+                    f"{path} is a symbolic link, to {path.readlink()}: refused: a resumed run would write through "
                     "it; put what it points to in its place, or remove it"
                 )
 
@@ -176,7 +176,7 @@ class Csv:
     """A table with a row an epoch; numbers are written so that reading them gives back the same bits.
 
     The first row that is written replaces rows of the same epoch and later ones, which are from before a resume: a run
-    that ended within an epoch has a row for it. When the table cannot be written it warns once, and the training goes on.
+    that ended within an epoch has a row for it. When the table cannot be written it warns once; the training goes on.
     """
 
     def __init__(self, path: Path, columns: list[str]) -> None:

@@ -191,7 +191,7 @@ def w3(pairs: int, folder: Path) -> list[Row]:
     """Train two neurons on ten points for 100,000 steps, to measure the overhead of a step."""
     runs = in_turn(
         pairs,
-        ours=lambda: ours(folder, "experiment=parabola", "device=cpu"),
+        ours=lambda: ours(folder, "experiment=parabola", "optim.momentum=0", "scheduler=constant", "device=cpu"),
         bare=lambda: script(folder, "bare", "parabola", str(DATA)),
     )
 
