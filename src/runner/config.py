@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -67,11 +68,12 @@ class Composer:
         chosen = str(self.master.hydra.sweep.dir)
         return None if chosen == "." else Path(chosen)
 
-    def compose(self, overrides: Sequence[str], explain: bool = True) -> "Config":
+    def compose(self, overrides: Sequence[str], explain: bool = True, number: int = 0) -> "Config":
         """The typed config of a job.
 
         Args:
             explain: whether to look for what is wrong when it does not compose.
+            number: of the job in its sweep: ${hydra:job.num}.
 
         Raises:
             ConfigError: the overrides do not compose, or a value is of the wrong type.
@@ -92,6 +94,8 @@ class Composer:
             else:  # keys that are added or taken away
                 cfg = self.loader.load_sweep_config(self.master, list(overrides))
             OmegaConf.set_struct(cfg, False)
+            cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
+            HydraConfig.instance().cfg = OmegaConf.create({"hydra": cfg["hydra"]})  # type: ignore[assignment]
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
             problems = find_problems(overrides, self.config_dir, typed) if explain else []
@@ -159,7 +163,10 @@ def freeze(values: "Config | list[str]") -> str:
 
 def read_overrides(path: Path) -> list[str]:
     """The frozen overrides; none when there is no such file."""
-    return [str(text) for text in OmegaConf.load(path)] if path.exists() else []
+    typed_in: Any = (
+        OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else []
+    )  # list() would resolve a ${...}
+    return [str(text) for text in typed_in]
 
 
 def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
