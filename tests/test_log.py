@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.log import log, logging_to
+from runner.log import log, logging_to, relative
 
 
 def test_lines_go_to_the_console_and_with_their_time_to_the_file(
@@ -71,3 +71,39 @@ def test_afterwards_logging_is_as_it_was(
     assert capsys.readouterr().out == ""
     assert "to whom it may concern" in caplog.text
     assert (tmp_path / "run.log").read_text() == ""
+
+
+def test_a_file_that_cannot_be_written_is_told_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with logging_to(Path("/dev/full")):
+        log.info("first")
+        log.info("second")
+    captured = capsys.readouterr()
+    assert captured.out == "warning: /dev/full: cannot be written: No space left on device\nfirst\nsecond\n"
+    assert captured.err == ""
+
+
+def test_a_path_that_is_not_of_the_locale_s_encoding_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.log.ConsoleHandler.emit", lambda self, record: None)
+    with logging_to(tmp_path / "run.log"):
+        log.info("folder %s", b"gr\xc3\xb6sse".decode("ascii", "surrogateescape"))
+    assert capsys.readouterr().err == ""
+    assert "folder gr\\udcc3\\udcb6sse" in (tmp_path / "run.log").read_text()
+
+
+def test_the_lines_of_a_warning_stand_below_one_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to(tmp_path / "run.log"):
+        log.error("first\nsecond")
+    assert capsys.readouterr().out == "error: first\n       second\n"
+
+
+def test_paths_below_the_current_directory_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert relative(tmp_path / "here" / "outputs" / "run") == Path("outputs/run")
+    assert relative(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+    (tmp_path / "here").rmdir()
+    assert relative(tmp_path / "here" / "outputs") == tmp_path / "here" / "outputs"

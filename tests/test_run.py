@@ -13,7 +13,7 @@ import torch
 from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import checkpoint as checkpoint_module
-from runner import cli
+from runner import cli, run
 from runner.results import Results
 from runner.tracking import Tracker
 from runner.train import predict
@@ -553,3 +553,17 @@ def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
     (folder,) = workdir.glob("outputs/*/*")
     assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 0
     assert results(folder)["epoch"] == 2
+
+
+@pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
+def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
+    assert run.is_overloaded() is hint
+
+
+def test_parts_are_packed_into_lines() -> None:
+    parts = [f"{number} 1.00" for number in range(10)]
+    first, second = run.packed("recall   ", parts)
+    assert (len(first) <= 80, second) == (True, "         9 1.00")
+    assert run.packed("recall   ", parts[:1]) == ["recall   0 1.00"]

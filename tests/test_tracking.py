@@ -86,6 +86,13 @@ def test_an_epoch_is_one_line_for_a_person() -> None:
     assert epoch_line({**row, "seconds": 0.12}) == ("epoch  12  loss 0.1234 (val 0.2)  accuracy 0.9712  lr 0.01  0.1 s")
 
 
+def test_an_epoch_of_the_default_run_fits_80_columns() -> None:
+    row = {"epoch": 15, "train/loss": 2.6871e-05, "train/accuracy": 0.99881, "val/loss": 2.6871e-05}
+    line = epoch_line({**row, "val/accuracy": 0.99881, "lr": 0.01, "seconds": 0.12}, with_rate=False)
+    assert len(line) <= 80
+    assert "lr" not in line
+
+
 def test_an_epoch_without_validation_says_nothing_of_it() -> None:
     row = {"epoch": 1, "train/loss": math.nan, "lr": 1e-5, "seconds": 61.0}
     assert epoch_line(row) == "epoch   1  loss nan  lr 1e-05  61.0 s"

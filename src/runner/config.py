@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -62,11 +63,12 @@ class Composer:
         lists = {override.get_key_element() for override in parsed if override.is_sweep_override()}
         return {override.get_key_element() for override in parsed} - lists
 
-    def compose(self, overrides: Sequence[str], explain: bool = True) -> "Config":
+    def compose(self, overrides: Sequence[str], explain: bool = True, number: int = 0) -> "Config":
         """The typed config of a job.
 
         Args:
             explain: whether to look for what is wrong when it does not compose.
+            number: of the job in its sweep: ${hydra:job.num}.
 
         Raises:
             ConfigError: the overrides do not compose, or a value is of the wrong type.
@@ -89,6 +91,8 @@ class Composer:
             else:  # keys that are added or taken away
                 cfg = self._load(overrides)
             OmegaConf.set_struct(cfg, False)
+            cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
+            HydraConfig.instance().cfg = OmegaConf.create({"hydra": cfg["hydra"]})  # type: ignore[assignment]
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
             problems = find_problems(overrides, self.config_dir, typed) if explain else []

@@ -26,7 +26,9 @@ class LastingConsole(Console):
         except OSError as error:
             self.on_broken_pipe()
             with suppress(OSError):
-                print(f"warning: the console cannot be written: {error.strerror}; see run.log", file=sys.stderr)
+                print(
+                    f"warning: the output cannot be written: {error.strerror}; nothing more is printed", file=sys.stderr
+                )
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

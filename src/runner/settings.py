@@ -161,7 +161,7 @@ class Config(Settings):
     """One run, whole."""
 
     seed: Annotated[int, Field(ge=0)]
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, strict=False, coerce_numbers_to_str=True)]  # name=3 too
     output_dir: Annotated[str, Field(min_length=1)]
     dry_run: bool
     plugins: list[str]

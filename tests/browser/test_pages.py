@@ -114,7 +114,7 @@ def test_the_page_of_a_comparison_sorts_and_plots(sweep: Path, page: Page) -> No
     finish(start("compare", str(sweep), "--format", "html", "--output", str(target), cwd=sweep))
     page.goto(target.as_uri())
     expect(page.locator("#summary")).to_have_text("4 runs: 4 completed. Click a column to sort.")
-    rates = page.locator("#runs tbody td:nth-child(4)")
+    rates = page.locator("#runs tbody td:nth-child(6)")
     page.get_by_role("columnheader", name="optim.lr").first.click()
     assert rates.all_inner_texts() == ["0.01", "0.01", "0.1", "0.1"]
     page.get_by_role("columnheader", name="optim.lr").first.click()

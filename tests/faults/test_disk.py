@@ -117,3 +117,39 @@ def test_resume_with_damaged_results_file(runner: Callable[..., Path], damage: b
     (folder / "results.json").write_bytes(damage)
     assert cli.main(["resume", str(folder)]) == 0
     assert results(folder)["status"] == "completed"
+
+
+def test_a_run_whose_output_cannot_be_written_trains_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runner", *TINY, "device.threads=1"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "warning: the output cannot be written: No space left on device; nothing more is printed\n"
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert results(folder)["status"] == "completed"
+
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "runner", "compare", "outputs"]
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == done.stderr.count("No space left on device") == 1
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_message(tmp_path: Path) -> None:
+    script = (
+        f"mount -t tmpfs -o size=1m tmpfs {tmp_path} && cd {tmp_path} && "
+        f"(cat /dev/zero > fill 2> /dev/null; {sys.executable} -m runner {TINY[0]})"
+    )
+    done = in_own_mounts(script)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "cannot be written: No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_the_locale_cannot_name_is_logged(tmp_path: Path) -> None:
+    (tmp_path / "größe").mkdir()
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "runner", *TINY]
+    done = subprocess.run(command, cwd=tmp_path / "größe", env=os.environ | plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""

@@ -14,6 +14,8 @@ import pytest
 from conftest import TINY
 from helpers import finish, metrics_table, results, start
 from runner import cli
+from runner.config import compose_config
+from runner.sweep.driver import against_the_search
 from runner.sweep.jobs import Sweep
 from runner.sweep.pool import cores
 
@@ -370,3 +372,36 @@ def test_who_has_trained_all_epochs_is_not_stopped_early(sweep: Callable[..., Pa
 def test_keys_that_are_added_are_set_as_hydra_sets_them(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=1,2", "++trainer.max_steps=1")
     assert {job.config.trainer.max_steps for job in Sweep.open(folder).jobs} == {1}
+
+
+def test_jobs_are_shown_by_what_they_override(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = sweep("model.hidden=[3],[4]", "name=x${hydra:job.num}", "trainer.max_steps=1")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("repeat")) <= 120
+    assert sum(line.startswith("started") and line.endswith(" model.hidden=[3]") for line in lines) == 1
+    assert any(line.startswith(("best     model.hidden=[3]: ", "best     model.hidden=[4]: ")) for line in lines)
+    assert f"table    {folder.relative_to(Path.cwd())}/sweep.md" in lines
+    assert [job.config.name for job in Sweep.open(folder).jobs] == ["x0", "x1"]
+
+
+def test_a_number_may_be_a_name(workdir: Path) -> None:
+    assert compose_config(["name=3"]).name == "3"
+
+
+def test_a_search_in_the_wrong_direction_is_refused() -> None:
+    configs = {
+        0: compose_config(),
+        1: compose_config(["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]),
+    }
+    problems = against_the_search(configs, {"direction": "minimize"})
+    assert list(problems) == [1]
+    assert "hydra.sweeper.direction: found minimize, but trainer.checkpoint.mode=max" in problems[1][0]
+    assert list(against_the_search(configs, {"direction": "maximize"})) == [0]
+    assert against_the_search(configs, {}) == {}
+
+
+def test_a_search_is_checked_before_anything_starts(workdir: Path) -> None:
+    best = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(0.001,1)"]
+    assert "set hydra.sweeper.direction=maximize" in finish(start("-m", *TINY, *best, *search, cwd=workdir), code=2)
+    assert list(workdir.iterdir()) == []

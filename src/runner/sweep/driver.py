@@ -76,7 +76,7 @@ def plan(
         names.append(folder_name(over or texts[-1], names))
         lines = [line for text in texts[-1] for line in known.get(text, known.get(key_of(text), []))]
         try:
-            configs[number] = composer.compose(texts[-1], explain=not lines)
+            configs[number] = composer.compose(texts[-1], explain=not lines, number=len(names) - 1)
         except ConfigError as error:
             problems[number] = lines or error.problems
             for text in texts[-1]:
