@@ -64,6 +64,8 @@ def test_a_device_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_of_torchrun_have_a_gpu_each_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gpus=2)
     monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert [str(resolve(name)) for name in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
