@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from helpers import finish, results, start
+from runner import cli
+from runner.config import compose_config, freeze
+from runner.plugins import check_origins
 
 PARTS = '''
 import torch
@@ -109,3 +112,35 @@ def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
     (folder,) = project.glob("outputs/*/*_mine_mine")
     assert results(folder)["status"] == "completed"
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
+
+
+def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
+    problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
+    assert problem in finish(start("plugins=[taken]", cwd=workdir), code=2)
+    assert [path.name for path in workdir.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
+
+
+@pytest.mark.parametrize("content", ["my_parts.py", "my_parts/__init__.py", "my_parts/sub.py"])
+def test_a_run_folder_brings_no_code(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (workdir / content).parent.mkdir(exist_ok=True)
+    (workdir / content).write_text("raise SystemExit('it ran')")
+    (workdir / "config.yaml").write_text(freeze(compose_config(["plugins=[my_parts.sub]"])))
+    for command in (["evaluate", "."], ["resume", "."], ["predict", ".", "a.png"], ["export", ".", "--format=onnx"]):
+        assert cli.main(command) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: plugins: my_parts.sub: found ")
+        assert "within the run folder, whose code is not run" in error
+
+
+def test_the_file_of_a_plugin_is_named_when_a_run_folder_asks_for_it(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "own_parts.py").write_text("")
+    (workdir / "run").mkdir()
+    check_origins(["own_parts", "not_there"], workdir / "run")
+    assert capsys.readouterr().err == f"plugins  own_parts: {workdir / 'own_parts.py'}\n"

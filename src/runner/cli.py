@@ -201,8 +201,11 @@ def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> 
             )
         jobs = int(value)
 
+    from runner.plugins import check_origins
     from runner.sweep.driver import resume
+    from runner.sweep.jobs import Sweep
 
+    check_origins(sorted({module for job in Sweep.open(folder).jobs for module in job.config.plugins}), folder)
     return resume(folder, retry_failed, jobs)
 
 
@@ -273,6 +276,10 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
         raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
     config = thaw(file, overrides)
 
+    from runner.plugins import check_origins
+
+    if is_leader():
+        check_origins(config.plugins, file.parent)
     with uncollected():
         from runner.check import check
     from runner.origin import with_origin, with_paths_of

@@ -57,3 +57,29 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 def _words(name: str) -> str:
     return "".join(sorted(name.lower().replace("-", "_").split("_")))
+
+
+def advice(key: str, found: object, kinds: Iterable[str]) -> str:
+    """Return what to write for a value of the wrong type, after pydantic's reason; nothing where that says it.
+
+    Args:
+        kinds: pydantic's names for what is wrong, such as list_type.
+    """
+    kinds = set(kinds)
+    if kinds & {"list_type", "tuple_type"} and isinstance(found, str | int | float):
+        return f": a list is written in brackets: {key}=[{found}]"
+    if isinstance(found, str) and kinds & {"int_type", "float_type", "bool_type"} and _is_plain(found):
+        return (
+            f": it is a text here; write it without quotes, or where it is ${{oc.env:NAME}} "
+            f"from the environment: '{key}=\"${{oc.decode:${{oc.env:NAME}}}}\"'"
+        )
+    return ""
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text would be a number, true or false without its quotes."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false")
+    return True

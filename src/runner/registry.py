@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError, advice, nearest
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -101,7 +101,8 @@ def _mistyped(path: str, parameter: inspect.Parameter, value: Any) -> str | None
         TypeAdapter(parameter.annotation, config=STRICT).validate_json(json.dumps(value))
     except ValidationError as error:
         reasons = {each["msg"] for each in error.errors() if each["type"] != "needs_python_object"}
-        return f"{path}.{parameter.name}: found {value!r}; {' or '.join(sorted(reasons))}"
+        end = advice(f"{path}.{parameter.name}", value, [each["type"] for each in error.errors()])
+        return f"{path}.{parameter.name}: found {value!r}; {' or '.join(sorted(reasons))}{end}"
     return None
 
 

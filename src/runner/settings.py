@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError, advice, nearest
 
 Mode = Literal["min", "max"]
 Count = Annotated[int, Field(ge=1)]
@@ -186,10 +186,12 @@ def parse(values: dict[str, Any]) -> Config:
         return Config.model_validate_json(json.dumps(values))  # JSON rules: a list is fine for a tuple, "1" is no int
     except ValidationError as error:
         lines: dict[str, list[str]] = {}  # a key that may have several types has a reason for each
+        ends: dict[str, str] = {}
         for item in error.errors():
             start, reason = _explain(item, values)
             lines.setdefault(start, []).append(reason)
-        raise ConfigError(*(start + " or ".join(reasons) for start, reasons in lines.items())) from error
+            ends[start] = ends.get(start) or advice(start.partition(":")[0], item["input"], [item["type"]])
+        raise ConfigError(*(f"{start}{' or '.join(lines[start])}{ends[start]}" for start in lines)) from error
 
 
 def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:

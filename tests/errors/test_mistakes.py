@@ -38,6 +38,34 @@ MISTAKES = {
     "a plugin that is not there": ("plugins=[my_models]", "No module named 'my_models'; searched: this folder"),
     "a metric without its split": ("trainer.checkpoint.metric=accuracy", "Did you mean val/accuracy?"),
     "a folder that is no run": ("resume nowhere", "not a run folder"),
+    "spaces around the equals sign": ("optim.lr = 0.1", "write it without spaces: optim.lr=0.1"),
+    "a colon and a space for the equals sign": ("optim.lr: 0.1", "did you mean optim.lr=0.1?"),
+    "two dashes and a space": ("--optim.lr 0.1", "did you mean optim.lr=0.1?"),
+    "no key": ("=3", "has no key; expected key=value"),
+    "a key in the wrong group": ("trainer.lr=0.1", "did you mean optim.lr?"),
+    "a key of the trainer in the data": ("dataset.batch_size=3", "did you mean trainer.batch_size?"),
+    "a torchvision network in capitals": ("model=ResNet18", "model=torchvision model.arch=resnet18."),
+    "one plugin without brackets": ("plugins=my_models", "a list is written in brackets: plugins=[my_models]"),
+    "one width without brackets": ("model=mlp model.hidden=64", "in brackets: model.hidden=[64]"),
+    "a list with spaces": ("model=mlp model.hidden=[64, 32]", 'quote it: "model.hidden=[64, 32]"'),
+    "a word that starts a run elsewhere": ("train model=mlp", "train: is no command: a run is started without one"),
+    "help as a word": ("help", "help: is no command; type: python -m runner --help"),
+    "an umlaut": ("dataset.root=daten/größe", "quote the value: \"dataset.root='daten/größe'\""),
+    "a tilde": ("dataset.root=~/pics", "quote the value: \"dataset.root='~/pics'\""),
+    "parentheses": ("output_dir=out(1)", "quote the value: \"output_dir='out(1)'\""),
+    "a name with a space": ("name=my run", 'A value with spaces is quoted: "name=my run"'),
+    "a group left out": ("~logger", "write logger=none"),
+    "another group left out": ("~scheduler", "write scheduler=constant"),
+    "a group that has to be there left out": ("~model", "a group cannot be left out; choose one: cnn,"),
+    "a number in quotes": ("seed='1'", "it is a text here; write it without quotes"),
+    "a nested interpolation": (
+        "optim.lr=${oc.decode:${oc.env:MYLR}}",
+        "quote the value: 'optim.lr=\"${oc.decode:${oc.env:MYLR}}\"'",
+    ),
+    "a folder of config files that is not there": ("--config-dir myconf", "--config-dir: no such folder: myconf"),
+    "Hydra's folder of a run": ("hydra.run.dir=D", "output_dir=FOLDER"),
+    "Hydra's folder of a sweep": ("-m hydra.sweep.dir=D seed=1,2", "output_dir=FOLDER"),
+    "a config that is not there": ("--config-name nowhere", "Cannot find primary config 'nowhere'"),
     "several at once": ("model=lenett optim.lrr=1", "Did you mean lenet?"),
 }
 
@@ -53,3 +81,115 @@ def test_a_mistake_is_told_with_what_would_mend_it(
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert list(workdir.iterdir()) == []
+
+
+def test_a_number_of_the_environment_is_decoded(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MYLR", "0.02")
+    assert cli.main(["optim.lr=${oc.env:MYLR}"]) == 2
+    assert """'optim.lr="${oc.decode:${oc.env:NAME}}"'""" in capsys.readouterr().err
+    assert cli.main(['optim.lr="${oc.decode:${oc.env:MYLR}}"', "dry_run=true"]) == 0
+
+
+GLOBAL = "# @package _global_\n"
+FILES = {  # a file below the user's folder: its text, what is typed, and the message
+    "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
+    "model/b.yaml": ("name: tiny\n\twidth: 32\n", "model=b", "line 2, column 1: found character '\\t'"),
+    "model/c.yaml": ("name: a\nname: b\n", "model=c", "mine/model/c.yaml, line 2, column 1: found duplicate key name"),
+    "model/d.yaml": ("", "model=d", "mine/model/d.yaml: needs a line `name: ...`, such as `name: d`; found nothing"),
+    "model/e.yaml": ("name:tiny", "model=e", "mine/model/e.yaml: needs a line `name: ...`"),
+    "model/f.yaml": ("name = tiny", "model=f", "mine/model/f.yaml: needs a line `name: ...`"),
+    "model/g.yaml": ("model:\n  name: g\n", "model=g", "mine/model/g.yaml: needs a line `name: ...`"),
+    "model/h.yaml": ("- name: h\n", "model=h", "mine/model/h.yaml: found a list; write keys and values"),
+    "model/i.yaml": (
+        "name: i\n",
+        "model=i",
+        'plugins=[MODULE] is missing, with the module that has @MODELS.register("i")',
+    ),
+    "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml is there: rename it to j.yaml"),
+    "model/k.yaml": ("name: k\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
+    "model/l.yaml": (
+        f"{'a: &a [b, b]'}\nc: [*nope]\n",
+        "model=l",
+        "mine/model/l.yaml, line 2, column 5: found undefined",
+    ),
+    "experiment/a.yaml": (f"{GLOBAL}seed: 1\nseed: 2\n", "experiment=a", "line 3, column 1: found duplicate key seed"),
+    "experiment/b.yaml": ("defaults:\n- override /model: mlp", "experiment=b", "has to be `# @package _global_`"),
+    "experiment/c.yaml": (f"{GLOBAL}defaults:\n- override model: mlp", "experiment=c", "`- override /model: ...`"),
+    "experiment/d.yaml": (f"{GLOBAL}defaults:\n- /model: mlp", "experiment=d", "`- override /model: mlp`"),
+    "experiment/e.yaml": (f"{GLOBAL}defaults:\n- override /optimizer: adam", "experiment=e", "Did you mean optim?"),
+    "experiment/f.yaml": (f"{GLOBAL}defaults:\n- override /model: mpl", "experiment=f", "Did you mean mlp?"),
+    "experiment/g.yaml": (
+        f"{GLOBAL}hydra: {{callbacks: {{x: {{_target_: thing.Thing}}}}}}",
+        "experiment=g dry_run=true",
+        "hydra.callbacks: refused: a config cannot name code",
+    ),
+    "experiment/h.yaml": (
+        f"{GLOBAL}hydra: {{job_logging: {{root: {{level: INFO}}, handlers: {{x: {{(): thing.Thing}}}}}}}}",
+        "experiment=h",
+        "hydra.job_logging: refused",
+    ),
+    "experiment/i.yaml": (f"{GLOBAL}hydra: {{run: {{dir: D}}}}", "experiment=i", "hydra.run.dir: found 'D'; refused"),
+    "experiment/j.yaml": (
+        f"{GLOBAL}hydra: {{sweeper: {{params: {{seed: {{_target_: thing.Thing}}}}}}}}",
+        "experiment=j",
+        "hydra.sweeper.params.seed._target_: found 'thing.Thing'; a config cannot name code",
+    ),
+}
+EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tried with other commands too
+
+
+@pytest.mark.parametrize(
+    ("file", "flags"),
+    [
+        *((file, []) for file in FILES),
+        *((file, flags) for file in EVERYWHERE for flags in (["--cfg", "job"], ["--help"], ["-m", "seed=1,2"])),
+    ],
+)
+def test_a_mistake_in_an_own_file_is_told_with_the_file(
+    workdir: Path, capsys: pytest.CaptureFixture[str], file: str, flags: list[str]
+) -> None:
+    text, typed, advice = FILES[file]
+    path = workdir / "mine" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    (workdir / "thing.py").write_text("raise SystemExit('it ran')")
+    assert cli.main([*flags, "--config-dir", "mine", *typed.split()]) == 2
+    captured = capsys.readouterr()
+    assert advice in captured.err
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert "Did you mean line?" not in captured.err
+    assert captured.out == ""
+    assert sorted(path.name for path in workdir.iterdir()) == ["mine", "thing.py"]
+
+
+def test_an_own_file_wins_over_one_of_the_runners(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workdir / "mine" / "optim").mkdir(parents=True)
+    (workdir / "mine" / "optim" / "sgd.yaml").write_text("name: sgd\nlr: 0.5\n")
+    (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # but for the one that all begins with
+    assert cli.main(["--config-dir", "mine", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "lr: 0.5" in shown
+    assert "momentum" not in shown
+    assert "seed: 0" in shown
+
+
+def test_a_folder_is_found_that_config_dir_would_name(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workdir / "my_conf" / "model").mkdir(parents=True)
+    (workdir / "my_conf" / "model" / "tiny.yaml").write_text("name: tiny\n")
+    assert cli.main(["model=tiny"]) == 2
+    assert "my_conf/model/tiny.yaml is there: add --config-dir my_conf" in capsys.readouterr().err
+
+
+def test_version_names_the_versions(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["runner", "torch", "hydra-core"]
+
+
+def test_the_help_of_hydra_ignores_overrides(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main(["--hydra-help", "model=mlp"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith("Hydra")
