@@ -122,15 +122,18 @@ def test_a_command_runs(folder: Path, command: str) -> None:
     if not rest.strip().startswith(SUBCOMMANDS):
         words.append("trainer.max_steps=3")
     program = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "torch.distributed.run"]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*program, *words[1:]],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},  # torchrun wants a GPU for each process
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    output = finish(process, code=2 if "lenett" in command else 0)
+    ) as process:
+        try:
+            output = finish(process, code=2 if "lenett" in command else 0)
+        finally:
+            process.kill()  # where it hangs
     assert "Traceback" not in output
 
 
