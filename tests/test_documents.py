@@ -1,0 +1,201 @@
+"""The documents are true: their commands run, and their links, files and make targets exist."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers import finish, idx, start
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *ROOT.glob("docs/*.md")]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [block for text in TEXTS.values() for block in FENCE.findall(text)]
+SUBCOMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components", "--help", "--cfg")
+
+# Commands that no test here runs, by their beginning, and why.
+NOT_RUN = {
+    'eval "$(runner -sc install=bash)"': "changes the shell; test_shell_completion_answers asks for completions",
+    "source .venv/bin/activate": "changes the shell",
+    "tensorboard ": "a server; tests/browser opens its pages",
+    "pip install ": "changes the environment",
+    "pre-commit ": "changes the clone",
+    "apt install ": "changes the system",
+    "make ": "its targets are checked below, and .ci/run calls them",
+    "torchrun --nnodes=2 ": "needs two machines",
+    "torchrun --max-restarts": "is not supported, as the document says",
+    "srun ": "needs SLURM",
+    "#!/bin/bash": "the first line of a script",
+    "python -m runner -m hydra/launcher=": "tests/faults/test_sweeps.py runs sweeps over other launchers",
+    "python -m runner -m hydra/sweeper=optuna ": "tests/sweep/test_driver.py runs searches",
+}
+SHORTER = {"trainer.epochs=30": "trainer.epochs=3"}  # values that are smaller in a test
+# Where the folders of src/runner are described before they exist: remove each name that has come to exist.
+NOT_YET = {
+    "src/runner/training/build.py",
+    "src/runner/training/loop.py",
+    "tests/runs/test_folder.py",
+    "tests/runs/test_predict.py",
+    "tests/runs/test_run.py",
+    "tests/training/test_loop.py",
+}
+
+
+def typed() -> list[str]:
+    """Return every command in a block or between backticks, without its comment."""
+    lines = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
+    lines += re.findall(r"^\$ (.*)$", "".join(text for language, text in BLOCKS if language == "console"), re.MULTILINE)
+    prose = "\n".join(FENCE.sub("", text) for text in TEXTS.values())
+    lines += re.findall(r"`((?:python -m runner|torchrun|make|tensorboard|pip install|apt|eval|source) [^`]+)`", prose)
+    commands = (re.sub(r"\s+# .*$", "", line).strip() for line in lines if not line.startswith("#SBATCH"))
+    return list(dict.fromkeys(filter(None, commands)))
+
+
+COMMANDS = typed()
+RUN = [command for command in COMMANDS if not command.startswith(tuple(NOT_RUN))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a finished run and sweep, and with the files that the documents name."""
+    folder = tmp_path_factory.mktemp("documents")
+    finish(start("trainer.epochs=2", cwd=folder))
+    finish(start("-m", "trainer.max_steps=3", "seed=0,1", cwd=folder))
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (40, 30), "white").save(folder / name)
+    write_examples(folder)
+    write_data(folder / "data")
+    return folder
+
+
+def write_examples(folder: Path) -> None:
+    """Write the examples whose first line is a comment with the name of a file; those of one file in their order."""
+    for language, text in BLOCKS:
+        first, _, rest = text.partition("\n")
+        if language in ("python", "yaml") and (name := re.fullmatch(r"# ([\w./]+)", first)):
+            path = folder / name[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(f"{rest}\n")
+
+
+def write_data(root: Path) -> None:
+    """Write a little of every dataset that is read from files."""
+    for name in ("cats", "dogs"):
+        (root / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (70, 80), (25 * number, 100, 50)).save(root / "pictures" / name / f"{number}.png")
+    rows = "".join(f"{number},{number % 7},{3 * number}\n" for number in range(40))
+    (root / "houses.csv").write_text(f"area,rooms,price\n{rows}")
+    rows = "".join(f"{number},{number % 7},{('a', 'b')[number % 2]}\n" for number in range(40))
+    (root / "flowers.csv").write_text(f"length,width,species\n{rows}")
+    mnist = root / "MNIST" / "raw"
+    mnist.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (mnist / f"{part}-images-idx3-ubyte").write_bytes(idx(torch.zeros(50, 28, 28, dtype=torch.uint8)))
+        (mnist / f"{part}-labels-idx1-ubyte").write_bytes(idx((torch.arange(50) % 10).to(torch.uint8)))
+    batches = root / "cifar-10-batches-bin"
+    batches.mkdir()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        (batches / f"{name}.bin").write_bytes(b"".join(bytes([label]) + bytes(3072) for label in range(10)) * 2)
+
+
+def test_there_are_commands() -> None:
+    assert len(RUN) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN)
+def test_a_command_runs(folder: Path, command: str) -> None:
+    run = next(path.parent for path in sorted(folder.glob("outputs/*/*/results.json")))
+    sweep = next(path.parent for path in sorted(folder.glob("outputs/*/*/sweep.yaml")))
+    places = {"FOLDER": str(run), "RUN": str(run), "SWEEP": str(sweep), "outputs": str(run.parent), **SHORTER}
+    words = [places.get(word, word) for word in shlex.split(command, comments=True)]
+    _, _, rest = command.partition("-m runner")
+    if not rest.strip().startswith(SUBCOMMANDS):
+        words.append("trainer.max_steps=3")
+    program = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "torch.distributed.run"]
+    with subprocess.Popen(
+        [*program, *words[1:]],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},  # torchrun wants a GPU for each process
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            output = finish(process, code=2 if "lenett" in command else 0)
+        finally:
+            process.kill()  # where it hangs
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_run_or_listed_with_a_reason(command: str) -> None:
+    listed = command.startswith(tuple(NOT_RUN))
+    assert listed or re.match(r"python -m runner\b|torchrun --standalone \S+ -m runner\b", command)
+
+
+def test_every_reason_is_needed() -> None:
+    assert [begin for begin in NOT_RUN if not any(command.startswith(begin) for command in COMMANDS)] == []
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+    assert named <= targets
+
+
+def test_files_exist() -> None:
+    named = {
+        name
+        for text in TEXTS.values()
+        for name in re.findall(r"(?<![\w/])(?:src|tests|conf|docs)/[\w/.-]+\.(?:py|yaml|png|md)", text)
+        if "NAME" not in name and "/N." not in name and "_N." not in name
+    }
+    assert {name for name in named if not (ROOT / name).exists()} == NOT_YET
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_exist(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        document = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+        assert document.exists(), target
+        if anchor:
+            assert anchor in anchors(document.read_text()), target
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_guide_is_linked_from_the_readme() -> None:
+    assert [path.name for path in ROOT.glob("docs/*.md") if f"(docs/{path.name})" not in TEXTS["README.md"]] == []
+
+
+def test_the_readme_has_at_most_180_lines() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 180
+
+
+@pytest.mark.slow
+def test_shell_completion_answers(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "-sc", "query=bash"],
+        cwd=folder,
+        env={"COMP_LINE": "runner optim=ad", "COMP_POINT": "15", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert "optim=adam" in done.stdout
