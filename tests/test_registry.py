@@ -35,7 +35,7 @@ def test_a_config_sets_neither_supplied_nor_hidden_parameters(registry: Registry
     ("values", "problem"),
     [
         ({"bias": 1, "names": ["a"]}, None),
-        ({"bias": "1", "names": []}, "model.bias: found '1'; Input should be a valid number"),
+        ({"bias": "one", "names": []}, "model.bias: found 'one'; Input should be a valid number"),
         ({"bias": float("nan"), "names": []}, "model.bias: found nan; Input should be a finite number"),
         ({"names": []}, "model.bias: missing, needed by line"),
         ({"bias": 1.0, "nmes": [], "names": []}, "model.nmes: no such key; allowed: bias, names. Did you mean names?"),

@@ -20,6 +20,7 @@ from runner.yaml_file import read_yaml
 OWN = "command-line"  # Hydra's word for the folder of --config-dir
 ADVICE = {  # by what the YAML parser says
     "'\\t'": "indent with spaces, not with tabs",
+    "tab character": "indent with spaces",
     "mapping values are not allowed": "keys that belong together begin in the same column",
     "duplicate key": "write the key once",
 }
