@@ -25,7 +25,7 @@ def names(folder: Path) -> list[str]:
 
 def test_what_is_loaded_is_what_was_saved_and_torch_reads_it_too(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS)
-    for loaded in (load_checkpoint(tmp_path / "a.pt"), torch.load(tmp_path / "a.pt", weights_only=True)):
+    for loaded in (dict(load_checkpoint(tmp_path / "a.pt")), torch.load(tmp_path / "a.pt", weights_only=True)):
         assert loaded["nested"] == CONTENTS["nested"]
         assert torch.equal(loaded["model"]["weight"], torch.arange(6.0))
     assert zipfile.ZipFile(tmp_path / "a.pt").testzip() is None
@@ -81,7 +81,7 @@ def test_saving_a_step_again_replaces_it_everywhere(tmp_path: Path) -> None:
     for extra in ("first", "second"):
         checkpoints.save(at(1) | {"extra": extra}, best=True)
     assert names(tmp_path) == ["best.pt", "last.pt", "step-000000001.pt"]
-    assert {load_checkpoint(path)["extra"] for path in tmp_path.iterdir()} == {"second"}
+    assert {dict(load_checkpoint(path))["extra"] for path in tmp_path.iterdir()} == {"second"}
 
 
 def test_checkpoints_of_an_abandoned_future_go(tmp_path: Path) -> None:
