@@ -30,7 +30,7 @@ class Watched(Popen):
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
             try:
-                self.returncode = forkserver.read_signed(self.sentinel)  # type: ignore[attr-defined]
+                self.returncode = forkserver.read_signed(self.sentinel)
             except (OSError, EOFError):
                 self.returncode = LOST
         return self.returncode
