@@ -22,6 +22,7 @@ def test_a_flag_at_the_end_may_lack_its_value() -> None:
 
 def test_what_hydra_knows_and_is_harmless_passes() -> None:
     check_arguments(["hydra.sweeper.n_trials=3", "hydra/launcher=basic", "hydra.job.num=1"])
+    check_arguments([])
     check_arguments(["-m", "--config-dir=mine", "--cfg", "job", "optim.lr=-1", "+model.depth=3"])
 
 

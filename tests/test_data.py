@@ -1,5 +1,8 @@
 import random
+import subprocess
+import sys
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,3 +185,18 @@ def test_a_model_that_works_in_place_does_not_spoil_the_batch_to_come() -> None:
     (first, _), (second, _) = ((inputs.clone(), inputs.zero_()) for inputs, _ in batches.epoch())
     assert torch.equal(first, second)
     assert first.any()
+
+
+def test_worker_processes_do_not_keep_the_program_from_ending(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import torch\n"
+        "from runner.data import Streamed\n"
+        "from runner.dataset import Samples\n"
+        "source = Streamed(Samples(torch.ones(8, 1), torch.ones(8)), torch.device('cpu'), workers=1)\n"
+        "kept = [source, iter(source.batches(torch.arange(8), 1))]\n"
+        "kept.append(kept)\n"  # as a part of a run may refer to the whole
+        "next(kept[1])\n"
+        "source.loader._iterator.cycle = kept\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from runner.errors import ConfigError
 
@@ -72,7 +73,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     Raises:
         ConfigError: with a line for the first of them.
     """
-    for text, follower in zip(arguments, [*arguments[1:], ""], strict=True):
+    for text, follower in pairwise([*arguments, ""]):
         flag = text.partition("=")[0]
         if flag == "--experimental-rerun":
             raise ConfigError(f"{text}: refused: it would read a pickle; use: python -m runner resume FOLDER")

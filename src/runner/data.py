@@ -7,7 +7,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from multiprocessing.util import Finalize
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Streamed:
 
     def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
         self.samples, self.device = samples, device
-        self.draws = not isinstance(samples.inputs, Tensor)
+        self.draws = draws(samples.inputs)
         self.shared = workers > 0 and device.type == "cpu"
         self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
@@ -84,6 +85,8 @@ class Streamed:
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own: the global one belongs to the model
         )
+        # At exit multiprocessing waits for workers that it has sent one SIGTERM, which they outlive: end them before.
+        Finalize(self, end_workers, (self.loader,), exitpriority=0)
 
     def __len__(self) -> int:
         return len(self.samples.targets)
@@ -106,10 +109,21 @@ class Streamed:
             raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
+def end_workers(loader: DataLoader[Any]) -> None:
+    """End the worker processes of a loader that keeps them."""
+    if loader._iterator is not None:
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch calls it when the iterator is deleted
+
+
 def shares(order: Tensor, size: int, world: World) -> list[Tensor]:
     """The samples of each batch that are this process's."""
     parts = map(world.share, order.split(size))
     return [part for part in parts if len(part)]
+
+
+def draws(inputs: Tensor | Readable) -> bool:
+    """Return whether reading an input may draw random numbers: not from a tensor, or where a dataset says so."""
+    return not isinstance(inputs, Tensor) and getattr(inputs, "draws", True)
 
 
 def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:

@@ -154,6 +154,11 @@ class Chosen:
     inputs: Readable
     indices: list[int]
 
+    @property
+    def draws(self) -> bool:
+        """Whether reading one may draw random numbers."""
+        return getattr(self.inputs, "draws", True)
+
     def __len__(self) -> int:
         return len(self.indices)
 

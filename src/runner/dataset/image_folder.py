@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -98,6 +98,7 @@ class Pictures:
     paths: tuple[Path, ...]
     size: int
     channels: int
+    draws: ClassVar[bool] = False  # reading a picture draws no random numbers
 
     def __len__(self) -> int:
         return len(self.paths)
