@@ -302,7 +302,7 @@ def test_evaluate_prints_null_for_what_is_no_number(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = runner()
-    monkeypatch.setattr("runner.predict.evaluate", lambda *arguments: {"loss": float("nan"), "accuracy": 0.5})
+    monkeypatch.setattr("runner.runs.predict.evaluate", lambda *arguments: {"loss": float("nan"), "accuracy": 0.5})
     capsys.readouterr()
     assert cli.main(["evaluate", str(folder)]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == {"loss": None, "accuracy": 0.5}

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from helpers import checkpoint, idx, metrics_table, results
 from runner import cli
-from runner.build import build, build_model
-from runner.check import check
-from runner.composition import CONF
-from runner.config import compose_config
+from runner.config.compose import compose_config
+from runner.config.composition import CONF
 from runner.dataset import Spec
 from runner.dataset.digits import Digits
 from runner.dataset.edges import KERNEL
 from runner.dataset.parabola import Parabola
 from runner.errors import ConfigError
+from runner.training.build import build, build_model
+from runner.training.check import check
 
 
 @pytest.fixture

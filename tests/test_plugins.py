@@ -7,7 +7,7 @@ import pytest
 
 from helpers import finish, results, start
 from runner import cli
-from runner.config import compose_config, freeze
+from runner.config.compose import compose_config, freeze
 from runner.plugins import check_origins
 
 PARTS = '''

@@ -13,9 +13,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, flag_override
 
-from runner.config import Composer
+from runner.config.compose import Composer
 from runner.errors import ConfigError
-from runner.log import console
+from runner.tracking.console import console
 
 if TYPE_CHECKING:
     from runner.sweep.jobs import Sweep

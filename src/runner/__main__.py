@@ -4,7 +4,7 @@ import io
 import os
 import sys
 
-from runner.imports import uncollected
+from runner.speed.imports import uncollected
 
 
 def main() -> int:

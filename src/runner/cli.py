@@ -14,18 +14,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runner.arguments import check_arguments, split
-from runner.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, check_hydra
-from runner.config import freeze, thaw, typed
+from runner.config.arguments import check_arguments, split
+from runner.config.compose import freeze, thaw, typed
+from runner.config.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, check_hydra
+from runner.config.explain import in_words
+from runner.config.own_files import searching
+from runner.config.problems import find_problems
 from runner.errors import ConfigError, RunnerError
-from runner.explain import in_words
-from runner.imports import uncollected
-from runner.own_files import searching
-from runner.problems import find_problems
-from runner.ranks import is_leader, local_rank
+from runner.machine.ranks import is_leader, local_rank
+from runner.speed.imports import uncollected
 
 if TYPE_CHECKING:  # as in config.py
-    from runner.settings import Config
+    from runner.config.schema import Config
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def train(arguments: list[str]) -> int:
     if failed:
         raise failed[0]
     if refused:
-        from runner.check import check
+        from runner.training.check import check
 
         checked = lambda cfg: check(typed(cfg))  # noqa: E731
         problems = find_problems(asked.overrides, asked.config_dir, checked, asked.config_name)
@@ -132,10 +132,10 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
         raise ConfigError(f"sweep.{'zip' if config.sweep.zip else 'file'}: lists the jobs of a sweep, which needs -m")
 
     with uncollected():  # torch starts here, after all that needs none of it
-        from runner.build import fetch_data
-        from runner.check import check
-        from runner.run import run
-        from runner.run_folder import make_run_folder
+        from runner.runs.folder import make_run_folder
+        from runner.runs.run import run
+        from runner.training.build import fetch_data
+        from runner.training.check import check
 
     check(config)
     if config.dry_run:
@@ -148,8 +148,8 @@ def show(config: "Config") -> int:
     """What would run: the resolved config and the model; creates nothing."""
     import torch
 
-    from runner.build import build_dataset, build_model
-    from runner.summary import summarize
+    from runner.tracking.summary import summarize
+    from runner.training.build import build_dataset, build_model
 
     spec = build_dataset(config).spec
     with torch.device("meta"):
@@ -180,8 +180,8 @@ def resume(arguments: list[str]) -> int:
     if config.dry_run:
         return show(config)
 
-    from runner.results import DONE, status_of
-    from runner.run import run
+    from runner.runs.run import run
+    from runner.tracking.results import DONE, status_of
 
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
@@ -219,8 +219,8 @@ def evaluate(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     config = frozen_config(options.run, options.overrides)
 
-    from runner.predict import evaluate_run
-    from runner.results import as_json
+    from runner.runs.predict import evaluate_run
+    from runner.tracking.results import as_json
 
     print(as_json(evaluate_run(config, options.run.absolute(), options.checkpoint, options.split)), end="")
     return 0
@@ -236,7 +236,7 @@ def predict(arguments: list[str]) -> int:
     options = parser.parse_intermixed_args(arguments)
     config = frozen_config(options.run)
 
-    from runner.predict import check_output, predict_files, write_rows
+    from runner.runs.predict import check_output, predict_files, write_rows
 
     check_output(options.output)
     rows, unread = predict_files(config, options.run.absolute(), options.checkpoint, options.files)
@@ -254,7 +254,7 @@ def export(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     config = frozen_config(options.run)
 
-    from runner.export import export_run
+    from runner.runs.export import export_run
 
     model, description = export_run(config, options.run.absolute(), options.checkpoint, options.format, options.output)
     print(f"model    {model}\ninput    {description}")
@@ -281,8 +281,8 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
     if is_leader():
         check_origins(config.plugins, file.parent)
     with uncollected():
-        from runner.check import check
-    from runner.origin import with_origin, with_paths_of
+        from runner.training.check import check
+    from runner.runs.origin import with_origin, with_paths_of
 
     config = with_paths_of(file.parent, config, overrides)
     try:
@@ -294,7 +294,7 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
 
 def compare(arguments: list[str]) -> int:
     """`python -m runner compare FOLDER...`: any runs and sweeps in one table."""
-    from runner.compare import FORMATS, Comparison, find_runs
+    from runner.runs.compare import FORMATS, Comparison, find_runs
 
     parser = argparse.ArgumentParser("runner compare", description="One table over any runs and sweeps.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or what holds them")
@@ -329,7 +329,7 @@ def components(arguments: list[str]) -> int:
     parser.add_argument("--plugins", default="", metavar="M,N", help="modules with components of your own")
     options = parser.parse_args(arguments)
 
-    from runner.components import as_json, print_components
+    from runner.catalog import as_json, print_components
     from runner.plugins import load_plugins
 
     load_plugins([module for module in options.plugins.split(",") if module])

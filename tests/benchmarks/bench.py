@@ -23,8 +23,9 @@ from statistics import median
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "tests")]
 
-import data  # noqa: E402
 from process import Measured, measure, ours, script  # noqa: E402
+
+import data  # noqa: E402
 
 TARGET = ROOT / "outputs" / "benchmarks"
 SCRATCH = tempfile.TemporaryDirectory(prefix="runner-bench-")  # removed at exit

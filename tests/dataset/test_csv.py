@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from runner.data.splits import measure, split
 from runner.dataset.csv import CSV
-from runner.splits import measure, split
 
 PLANTS = "height,width,kind\n1,2.5,iris\n-3,4e1,rose\n0.5, 6 , iris \n"
 PRICES = "price,rooms,age\n100,1,5\n250.5,2,7\n300,3,9\n"

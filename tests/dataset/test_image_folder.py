@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from runner.data import Batches, InMemory, Source, Streamed
+from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.data.splits import split
 from runner.dataset.base import Samples
 from runner.dataset.image_folder import ImageFolder
 from runner.errors import DataError
-from runner.splits import split
 
 CPU = torch.device("cpu")
 

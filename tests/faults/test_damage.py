@@ -11,8 +11,8 @@ import torch
 
 from helpers import checkpoint, equal, results
 from runner import cli
-from runner.checkpoint import save_checkpoint, verify_checkpoint
 from runner.errors import CheckpointError
+from runner.training.checkpoint import save_checkpoint, verify_checkpoint
 
 PAGE = 4096
 

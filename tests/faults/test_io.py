@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from runner.checkpoint import Checkpoints, load_checkpoint
 from runner.errors import CheckpointError
+from runner.training.checkpoint import Checkpoints, load_checkpoint
 
 PIECES = 4  # each write is split into this many, so that a kill can leave a partial file
 

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from runner.build import build_loss
-from runner.check import check
+from runner.config.schema import Config
 from runner.dataset.base import Spec
 from runner.errors import ConfigError
 from runner.registry import LOSSES
-from runner.settings import Config
+from runner.training.build import build_loss
+from runner.training.check import check
 
 OUTPUTS = torch.tensor([[0.5, -2.0, 1.0], [0.0, 3.0, -1.0]])
 VALUES = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])

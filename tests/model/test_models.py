@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from runner.composition import CONF
+from runner.config.composition import CONF
 from runner.registry import MODELS
 
 NAMES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from runner.config.schema import Config
 from runner.registry import OPTIMIZERS
-from runner.settings import Config
 
 
 def step(name: str, values: dict[str, Any]) -> torch.Tensor:

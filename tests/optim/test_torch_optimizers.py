@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from helpers import results
-from runner.build import build
-from runner.check import check
+from runner.config.schema import Config
 from runner.errors import ConfigError
 from runner.optim import TORCHS
 from runner.registry import OPTIMIZERS
-from runner.settings import Config
+from runner.training.build import build
+from runner.training.check import check
 
 VECTORS_TOO = sorted(TORCHS.keys() - {"muon"})
 

@@ -13,12 +13,12 @@ from torch.optim import SGD, lr_scheduler
 
 from helpers import checkpoint, equal, learning_rates, metrics_table, results, scalars
 from runner import cli
-from runner.build import build_scheduler
-from runner.check import check
+from runner.config.schema import Config
 from runner.errors import ConfigError
 from runner.registry import SCHEDULERS
-from runner.settings import Config
-from runner.tracking import Tracker
+from runner.tracking.tracker import Tracker
+from runner.training.build import build_scheduler
+from runner.training.check import check
 
 
 def built(name: str, values: dict[str, Any], steps: int) -> list[float]:

@@ -14,7 +14,7 @@ import pytest
 from conftest import TINY
 from helpers import finish, metrics_table, results, start
 from runner import cli
-from runner.config import compose_config
+from runner.config.compose import compose_config
 from runner.sweep.driver import against_the_search
 from runner.sweep.jobs import Sweep
 from runner.sweep.pool import cores
@@ -238,7 +238,7 @@ def test_a_run_by_itself_has_no_failed_jobs(runner: Callable[..., Path], capsys:
 
 def test_a_sweep_in_use_is_left_alone(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
     folder = sweep(*deadly, "model.death=kill", code=1)
-    code = f"import pathlib, runner.run_folder as f, time\nwith f.locked(pathlib.Path({str(folder)!r})):\n"
+    code = f"import pathlib, runner.runs.folder as f, time\nwith f.locked(pathlib.Path({str(folder)!r})):\n"
     code += "    print('held', flush=True)\n    time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

@@ -4,9 +4,9 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from runner.config import compose_config
+from runner.config.compose import compose_config
+from runner.config.schema import Sweep as Settings
 from runner.errors import ConfigError
-from runner.settings import Sweep as Settings
 from runner.sweep.jobs import Job, Sweep, folder_name, list_jobs, read_job_file, swept_in
 
 

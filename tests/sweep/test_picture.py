@@ -7,14 +7,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from runner.config import compose_config
+from runner.config.compose import compose_config
 from runner.errors import RunnerError
-from runner.files import write_atomically
-from runner.run_folder import fill_run_folder
+from runner.machine.files import write_atomically
+from runner.runs.folder import fill_run_folder
+from runner.runs.tables import Group
 from runner.sweep import picture
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
-from runner.tables import Group
 
 NAME = "best val/loss"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from helpers import results
-from runner.settings import Config
+from runner.config.schema import Config
 from runner.sweep import server
 
 DEATHS = {

@@ -5,7 +5,7 @@ from multiprocessing import forkserver
 
 import pytest
 
-from runner.config import compose_config
+from runner.config.compose import compose_config
 from runner.sweep import server
 
 

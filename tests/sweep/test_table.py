@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from runner.config import compose_config
-from runner.files import write_atomically
+from runner.config.compose import compose_config
+from runner.machine.files import write_atomically
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
 

@@ -10,20 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runner.config import Composer
+from runner.config.compose import Composer
+from runner.config.schema import Config, flatten
 from runner.errors import ConfigError
-from runner.log import console
-from runner.ranks import world_size
-from runner.results import DONE, read_results, status_of
-from runner.run_folder import locked, make_folder, safe_name
-from runner.settings import Config, flatten
-from runner.stop import Stop
+from runner.machine.ranks import world_size
+from runner.machine.signals import Stop
+from runner.runs.folder import locked, make_folder, safe_name
 from runner.sweep import server
 from runner.sweep.jobs import Job, Sweep, folder_name, own
 from runner.sweep.picture import Picture
 from runner.sweep.pool import Pool, cores
 from runner.sweep.screen import Screen, count, show_end, show_plan
 from runner.sweep.table import Table
+from runner.tracking.console import console
+from runner.tracking.results import DONE, read_results, status_of
 
 current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
 

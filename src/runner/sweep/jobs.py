@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from runner import settings
+from runner.config import schema as settings
+from runner.config.schema import Config, parse
+from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
-from runner.files import write_atomically
-from runner.run_folder import safe_name
-from runner.settings import Config, parse
-from runner.yaml_file import read_yaml
+from runner.machine.files import write_atomically
+from runner.runs.folder import safe_name
 
 FILE = "sweep.yaml"
 LONGEST_NAME = 120

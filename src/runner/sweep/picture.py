@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.files import one_at_a_time, write_atomically
+from runner.machine.files import one_at_a_time, write_atomically
+from runner.runs.tables import Group, show
 from runner.sweep import server
 from runner.sweep.jobs import FILE
 from runner.sweep.table import Table
-from runner.tables import Group, show
 
 SHARE = 0.1  # of the time that pictures may be drawn in while jobs run
 PATIENCE = 60.0  # seconds for a picture that is waited for

@@ -14,12 +14,12 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from runner.errors import ConfigError
-from runner.results import DONE, ENDED, Results, read_results, status_of
-from runner.run_folder import fill_run_folder, locked
-from runner.stop import Stop
+from runner.machine.signals import Stop
+from runner.runs.folder import fill_run_folder, locked
 from runner.sweep import server
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.screen import Screen
+from runner.tracking.results import DONE, ENDED, Results, read_results, status_of
 
 TICK = 0.25  # seconds between looks at the clock
 GRACE = 5.0  # seconds that a job may take to save when its time is up

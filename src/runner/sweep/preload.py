@@ -5,7 +5,7 @@ import os
 import signal
 from contextlib import suppress
 
-from runner.imports import uncollected
+from runner.speed.imports import uncollected
 
 nowhere = os.open(os.devnull, os.O_WRONLY)
 for stream in (1, 2):
@@ -17,7 +17,7 @@ for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
 
 # The last three are what numpy's seed, torch.save and Pillow's writer import when they are first used.
 MODULES = (
-    *("runner.sweep.worker", "runner.pictures"),
+    *("runner.sweep.worker", "runner.tracking.pictures"),
     *("numpy.random", "torch.utils.serialization", "PIL.JpegImagePlugin"),
 )
 with uncollected():  # what is there then is shared with all jobs: their collectors do not touch it, and so not copy it

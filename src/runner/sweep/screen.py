@@ -8,11 +8,11 @@ from rich import box
 from rich.live import Live
 from rich.table import Table as RichTable
 
-from runner.log import console, relative
-from runner.results import DONE, read_results
+from runner.runs.tables import fitted_table, one_line, show, without
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.table import Table
-from runner.tables import fitted_table, one_line, show, without
+from runner.tracking.console import console, relative
+from runner.tracking.results import DONE, read_results
 
 SHOWN = 30  # rows of the last table; sweep.md has all
 LONGEST_TITLE = 60  # of a job, which its number tells from others too

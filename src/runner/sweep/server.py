@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import RunnerError
 
 if TYPE_CHECKING:  # the door starts the server before it imports anything else
-    from runner.settings import Config
+    from runner.config.schema import Config
 
 context = multiprocessing.get_context("forkserver")
 LOST = 256  # stands for the exit code of a process whose server has died: no process can end with it

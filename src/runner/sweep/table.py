@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runner.files import one_at_a_time, write_atomically
-from runner.results import DONE, ENDED, as_json, read_results
-from runner.results import FILE as RESULTS
+from runner.machine.files import one_at_a_time, write_atomically
+from runner.runs.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
 from runner.sweep.jobs import FILE, Job, Sweep
-from runner.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
+from runner.tracking.results import DONE, ENDED, as_json, read_results
+from runner.tracking.results import FILE as RESULTS
 
 
 class Table:

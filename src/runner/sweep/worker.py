@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from runner.check import check
+from runner.config.schema import parse
 from runner.errors import ConfigError, RunnerError
-from runner.log import console
 from runner.plugins import load_plugins
-from runner.results import Results
-from runner.run import run
-from runner.run_folder import locked
-from runner.settings import parse
+from runner.runs.folder import locked
+from runner.runs.run import run
+from runner.tracking.console import console
+from runner.tracking.results import Results
+from runner.training.check import check
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 

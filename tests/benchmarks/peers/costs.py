@@ -7,14 +7,14 @@ from pathlib import Path
 
 from common import Report
 
-from runner.build import build
-from runner.checkpoint import Checkpoints
-from runner.config import compose_config
-from runner.results import Results
-from runner.start import starting_state
-from runner.state import Clock
-from runner.tracking import Tracker
-from runner.train import save
+from runner.config.compose import compose_config
+from runner.tracking.results import Results
+from runner.tracking.tracker import Tracker
+from runner.training.build import build
+from runner.training.checkpoint import Checkpoints
+from runner.training.loop import save
+from runner.training.resume import starting_state
+from runner.training.state import Clock
 
 SCALARS, SAVES = 10_000, 60
 

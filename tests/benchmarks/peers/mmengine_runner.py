@@ -79,7 +79,7 @@ def main(work: str, data: Path) -> None:
         visualizer={"type": "Visualizer", "vis_backends": [{"type": "TensorboardVisBackend"}]},
         custom_hooks=[Reporting(report, EPOCHS[work] * TRAINING)],
     )
-    runner.train()
+    runner.training.loop()
     report.write(accuracy=runner.test()["accuracy"])
 
 

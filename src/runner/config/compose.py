@@ -1,0 +1,246 @@
+"""From overrides and `conf/` to a typed config; to the file that freezes it, and back."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from runner.config.arguments import instead_of
+from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, hydra_on_conf, value_by_value
+from runner.config.problems import find_problems
+from runner.config.yaml_file import read_yaml
+from runner.errors import ConfigError
+
+if TYPE_CHECKING:  # --help and --cfg need no pydantic: a tenth of a second
+    from runner.config.schema import Config
+
+
+def compose_config(overrides: Sequence[str] = ()) -> "Config":
+    """The typed config of overrides, for use from Python: `compose_config(["model=mlp", "optim.lr=0.1"])`.
+
+    Raises:
+        ConfigError: the overrides do not compose, or a value is of the wrong type.
+    """
+    try:
+        with hydra_on_conf():
+            return typed(compose("config", list(overrides)))
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(*(find_problems(overrides, None, typed) or [str(error)])) from error
+
+
+class Composer:
+    """Composes the jobs of a sweep.
+
+    Composing anew takes Hydra 50 ms. So jobs that make the same choices share what these compose to, and only their
+    values are set anew, as Hydra itself does after the choices.
+
+    Args:
+        loader: Hydra's.
+        master: the config of the sweep itself, whose flags (such as --config-dir) hold for each job.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self.loader, self.master = loader, master
+        self._bases: dict[tuple[str, ...], DictConfig] = {}
+        self._groups: dict[str, bool] = {}  # asking Hydra takes a millisecond
+
+    @cached_property
+    def constant(self) -> set[str]:
+        """The keys that were typed with one value."""
+        typed_in: Any = OmegaConf.to_container(self.master.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(typed_in)
+        lists = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+        return {override.get_key_element() for override in parsed} - lists
+
+    def compose(self, overrides: Sequence[str], explain: bool = True, number: int = 0) -> "Config":
+        """The typed config of a job.
+
+        Args:
+            explain: whether to look for what is wrong when it does not compose.
+            number: of the job in its sweep: ${hydra:job.num}.
+
+        Raises:
+            ConfigError: the overrides do not compose, or a value is of the wrong type.
+        """
+        try:
+            parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
+            for each in parsed:
+                if each.is_sweep_override():
+                    raise ConfigError(f"{each.input_line}: one value at a time")
+                if instead := instead_of(str(each.input_line)):
+                    raise ConfigError(f"{each.input_line}: refused: {instead}")
+            if all(self._is_group(each) or _is_value(each) for each in parsed):
+                choices = tuple(str(each.input_line) for each in parsed if self._is_group(each))
+                if choices not in self._bases:
+                    self._bases[choices] = self._load(choices)
+                cfg = copy.deepcopy(self._bases[choices])
+                for each in parsed:
+                    if not self._is_group(each):
+                        OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
+            else:  # keys that are added or taken away
+                cfg = self._load(overrides)
+            OmegaConf.set_struct(cfg, False)
+            cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
+            HydraConfig.instance().cfg = OmegaConf.create({"hydra": cfg["hydra"]})  # type: ignore[assignment]
+            del cfg["hydra"]
+        except COMPOSITION_ERRORS as error:
+            problems = find_problems(overrides, self.config_dir, typed) if explain else []
+            raise ConfigError(*(problems or [str(error)])) from error
+        return typed(cfg)
+
+    def _load(self, overrides: Sequence[str]) -> DictConfig:
+        """Return a job's config as Hydra composes it.
+
+        Raises:
+            ConfigError: it names code for Hydra to run.
+        """
+        cfg = self.loader.load_sweep_config(self.master, list(overrides))
+        if problems := list(code_in_hydra(cfg)):
+            raise ConfigError(*problems)
+        return cfg
+
+    def choices(self, overrides: Sequence[str]) -> dict[str, list[str]]:
+        """For each key, an override for each value that is typed for it.
+
+        Raises:
+            ConfigError: one cannot be read, has no values, or is a range without steps, which only a sweeper that
+                searches can use.
+        """
+        try:
+            parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
+        except HydraException as error:
+            raise ConfigError(str(error).splitlines()[0]) from error
+        for each in parsed:
+            if each.is_sweep_override() and not each.is_discrete_sweep():
+                raise ConfigError(f"{each.input_line}: lists no values; to search in it: hydra/sweeper=optuna")
+        choices = {each.get_key_element(): value_by_value(each) for each in parsed}
+        for each in parsed:
+            if not choices[each.get_key_element()]:
+                raise ConfigError(f"{each.input_line}: has no values")
+        return choices
+
+    def _is_group(self, override: Override) -> bool:
+        key = override.key_or_group
+        if key not in self._groups:
+            self._groups[key] = bool(self.loader.get_group_options(key))
+        return self._groups[key]
+
+    @property
+    def config_dir(self) -> str | None:
+        """The value of --config-dir."""
+        source = next((s for s in self.master.hydra.runtime.config_sources if s.provider == "command-line"), None)
+        return None if source is None else str(source.path)
+
+
+def _is_value(override: Override) -> bool:
+    """Whether it only sets another value."""
+    return override.type == OverrideType.CHANGE and override.package is None
+
+
+def typed(cfg: DictConfig) -> "Config":
+    """The config with every interpolation resolved and every value of the type that its key wants.
+
+    Raises:
+        ConfigError: with a line for each key that is unknown, missing, broken or of the wrong type.
+    """
+    problems = [*_code_keys(cfg), *_broken(cfg)]
+    if problems:
+        raise ConfigError(*problems)
+
+    from runner.config.schema import parse
+
+    return parse(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+
+
+def freeze(values: "Config | list[str]") -> str:
+    """YAML that composes to the same again."""
+    plain = values if isinstance(values, list) else values.model_dump()
+    return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def read_overrides(path: Path) -> list[str]:
+    """Return the frozen overrides as they were typed; none when there is no such file.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    try:
+        texts = read_yaml(path) if path.exists() else []  # OmegaConf would resolve a ${...} in them
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(texts, list):
+        raise ConfigError(f"{path}: damaged: it holds no list")
+    return [str(text) for text in texts]
+
+
+def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
+    """A frozen config, with overrides of values.
+
+    Raises:
+        ConfigError: the file is damaged, or an override names no key of it.
+    """
+    try:
+        read_yaml(path)  # bounds its aliases, which OmegaConf does not
+        cfg = OmegaConf.load(path)
+        if not isinstance(cfg, DictConfig):
+            raise ConfigError(f"{path}: damaged: it holds no keys and values")
+        OmegaConf.set_struct(cfg, True)
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if override.is_sweep_override():
+                raise ConfigError(f"{override.input_line}: one value at a time")
+            group, choice = override.key_or_group, override.value()
+            if isinstance(choice, str) and (CONF / group / f"{choice}.yaml").is_file():
+                choice = compose_group(group, choice)
+            OmegaConf.update(cfg, group, choice, merge=False)
+    except (OSError, YAMLError, *COMPOSITION_ERRORS) as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
+    try:
+        return typed(cfg)
+    except ConfigError as error:
+        if any(line.endswith(": missing") for line in error.problems):
+            hint = f"{path}: keys are missing: another version of runner may have written it; see environment.json"
+            raise ConfigError(*error.problems, hint) from error
+        raise
+
+
+def _code_keys(node: Any, path: str = "") -> Iterator[str]:
+    """Keys by which Hydra would name code to run."""
+    if OmegaConf.is_config(node):
+        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+        for key in keys:
+            here = f"{path}.{key}".lstrip(".")
+            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
+                yield f"{here}: a config cannot name code; choose a registered component by `name`"
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from _code_keys(node._get_node(key), here)
+
+
+def _broken(node: Any) -> Iterator[str]:
+    """Values that are missing, and interpolations that lead nowhere."""
+    keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+    for key in keys:
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            yield f"{node._get_full_key(key)}: found {node._get_node(key)._value()!r}; {reason}"
+        else:
+            if OmegaConf.is_config(value):
+                yield from _broken(value)
+
+
+def compose_group(group: str, option: str) -> Any:
+    """The values of a group's option, as plain Python."""
+    with hydra_on_conf():
+        return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)

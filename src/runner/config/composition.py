@@ -1,0 +1,102 @@
+"""Hydra on `conf/`, as config.py composes with it and problems.py looks for what is wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner.config.arguments import Typed, instead_of
+from runner.config.own_files import searching
+from runner.errors import ConfigError
+
+PACKAGED = Path(__file__).parents[1] / "conf"  # in a wheel
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
+# Hydra 1.3 wants to be told which defaults to use; 1.4 has only the current ones and warns of the argument.
+VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
+
+
+@contextmanager
+def hydra_on_conf(config_dir: str | None = None) -> Iterator[ConfigLoader]:
+    """Let Hydra's `compose` read `conf/`, after the user's folder; gives its loader, which knows the groups."""
+    GlobalHydra.instance().clear()
+    with searching(config_dir), initialize_config_dir(str(CONF), **VERSION_BASE):
+        yield GlobalHydra.instance().config_loader()
+
+
+def value_by_value(override: Override) -> list[str]:
+    """The overrides that a sweep makes of one; just itself when it is no sweep."""
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    return [str(override.input_line)]
+
+
+def check_hydra(typed: Typed) -> None:
+    """Refuse what files or overrides set for Hydra itself where that would run code, before Hydra reads it.
+
+    The config is composed for this, which takes a twentieth of a second; so only where Hydra's part can differ from
+    the one in `conf/`.
+
+    Raises:
+        ConfigError: with a line for each such key.
+    """
+    plain = typed.config_dir is None and typed.config_name == "config"
+    if plain and not any("hydra" in text for text in typed.overrides):
+        return
+    with hydra_on_conf(typed.config_dir) as loader:
+        cfg = loader.load_configuration(typed.config_name, list(typed.overrides), RunMode.MULTIRUN)
+    problems = [*code_in_hydra(cfg), *_without_effect(cfg)]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def code_in_hydra(cfg: DictConfig) -> Iterator[str]:
+    """Give a line for each key of Hydra's by which a config names code to run."""
+    for key in ("callbacks", "sweeper.custom_search_space"):
+        if OmegaConf.select(cfg.hydra, key):
+            yield f"hydra.{key}: refused: {instead_of(f'hydra.{key}')}"
+    for key in ("job_logging", "hydra_logging"):
+        logging = cfg.hydra[key]
+        if (logging is not None and logging.keys() - {"version", "root", "disable_existing_loggers"}) or logging.root:
+            yield f"hydra.{key}: refused: {instead_of(f'hydra.{key}')}"
+    for path, target in _targets(cfg.hydra, "hydra", set()):
+        known = path in ("hydra.launcher._target_", "hydra.sweeper._target_")
+        if not known and not (path.startswith("hydra.sweeper.") and str(target).startswith("optuna.samplers.")):
+            yield f"{path}: found {target!r}; a config cannot name code"
+
+
+def _targets(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Give every `_target_` in a config, also in what interpolations stand for."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    for key in range(len(node)) if OmegaConf.is_list(node) else list(node):
+        try:
+            value = node[key]
+        except (OmegaConfBaseException, RecursionError):
+            value = None  # missing, or known only when Hydra runs
+        if key == "_target_":
+            yield f"{path}.{key}", value
+        elif OmegaConf.is_config(value):
+            yield from _targets(value, f"{path}.{key}", seen)
+
+
+def _without_effect(cfg: DictConfig) -> Iterator[str]:
+    """Give a line for each key of Hydra's that a file sets and that has another key here."""
+    allowed = {"run.dir": ".", "sweep.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": False}
+    for key, value in allowed.items():
+        found = OmegaConf.to_container(cfg.hydra)
+        for part in key.split("."):
+            found = found[part]  # type: ignore[index,call-overload]
+        if found != value:
+            yield f"hydra.{key}: found {found!r}; refused: {instead_of(f'hydra.{key}')}"

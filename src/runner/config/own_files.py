@@ -1,0 +1,97 @@
+"""How Hydra reads config files: the user's own, in the folder of --config-dir, before those in `conf/`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
+
+from runner.config.yaml_file import read_yaml
+from runner.errors import ConfigError
+
+OWN = "command-line"  # Hydra's word for the folder of --config-dir
+ADVICE = {  # by what the YAML parser says
+    "'\\t'": "indent with spaces, not with tabs",
+    "tab character": "indent with spaces",
+    "mapping values are not allowed": "keys that belong together begin in the same column",
+    "duplicate key": "write the key once",
+}
+
+
+class Files(FileConfigSource):
+    """A folder of config files. A mistake in one is a ConfigError with file, line, column and reason."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "checked"
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether there is such a file; the runner's own config.yaml cannot be replaced."""
+        replaces = self.provider == OWN and config_path in ("config", "config.yaml")
+        return not replaces and bool(super().is_config(config_path))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path))
+        try:
+            if self.provider == OWN:
+                read_yaml(path)  # bounds its aliases, which OmegaConf does not
+            result = super().load_config(config_path)
+        except (YAMLError, OSError, ValueError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{shown(path)}{_reason(error)}") from error
+        if not OmegaConf.is_dict(result.config):
+            raise ConfigError(f"{shown(path)}: found a list; write keys and values, such as `name: {path.stem}`")
+        return result
+
+
+class Folders(SearchPathPlugin):
+    """Puts the user's folder before `conf/`, and has both read by `Files`."""
+
+    own: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for element in search_path.get_path():
+            if element.provider == "main":
+                element.path = f"{Files.scheme()}://{element.path}"
+        if self.own is not None:
+            search_path.prepend(OWN, f"{Files.scheme()}://{self.own}", anchor="main")
+
+
+@contextmanager
+def searching(config_dir: str | None) -> Iterator[None]:
+    """Let Hydra search a folder before `conf/`, while entered.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    own = None if config_dir is None else Path(config_dir).absolute()
+    if own is not None and not own.is_dir():
+        raise ConfigError(f"--config-dir: no such folder: {config_dir} (looked for {own})")
+    for plugin in (Files, Folders):
+        Plugins.instance().register(plugin)
+    before, Folders.own = Folders.own, own
+    try:
+        yield
+    finally:
+        Folders.own = before
+
+
+def shown(path: Path) -> Path:
+    """Return the path as a user would type it: relative, where it lies in the current folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a file, after its name: where it is known, with line and column."""
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark, problem = error.problem_mark, error.problem or error.context
+        advice: Any = next((text for sign, text in ADVICE.items() if sign in str(problem)), None)
+        return f", line {mark.line + 1}, column {mark.column + 1}: {problem}" + (f": {advice}" if advice else "")
+    return f": {' '.join(str(error).split())}"

@@ -1,0 +1,59 @@
+"""Choice of the device that a run computes on."""
+
+import torch
+
+from runner.errors import ConfigError
+from runner.machine.ranks import local_rank, local_size, world_size
+
+
+def available() -> list[str]:
+    """Return the names of this machine's devices, fastest first."""
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve(name: str) -> torch.device:
+    """Return the device for `device.name` on this machine; under torchrun, each process gets its own GPU.
+
+    Args:
+        name: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        ConfigError: this machine does not have the device, or has fewer GPUs than processes. All processes of the
+            machine raise the same error.
+    """
+    here = available()
+    if world_size() > 1:
+        if name not in ("auto", "cuda", "cpu"):
+            raise ConfigError(
+                f"device.name: found {name!r}; allowed under torchrun: auto, cuda (one GPU per process), cpu"
+            )
+        here = [each for each in here if each != "mps"]  # torch.distributed has no backend for MPS
+        if name != "cpu" and 0 < len(here) - 1 < local_size():
+            raise ConfigError(
+                f"device.name: found {name!r}; torchrun started {local_size()} processes on a machine with "
+                f"{len(here) - 1} GPU(s); use torchrun --nproc_per_node={len(here) - 1} or device.name=cpu"
+            )
+    if name == "auto":
+        name = here[0].partition(":")[0]
+    if name == "cuda":
+        name = f"cuda:{local_rank()}"
+    if name not in here:
+        raise ConfigError(
+            f"device.name: found {name!r}, which this machine does not have; available: {', '.join(here)}"
+        )
+    return torch.device(name)
+
+
+def allow_tf32(device: torch.device, allowed: bool) -> None:
+    """Set whether CUDA matmuls and convolutions may use TF32; no effect on other devices."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def describe(device: torch.device) -> str:
+    """Return a description of the device, such as `cuda:0 (NVIDIA H200)` or `cpu (2 threads)`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)

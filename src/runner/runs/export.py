@@ -1,0 +1,142 @@
+"""Export of a run's model for other programs, with a description of its inputs and outputs."""
+
+import importlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.config.schema import Config
+from runner.errors import ConfigError, RunnerError
+from runner.machine.files import write_atomically
+from runner.runs.predict import trained
+from runner.training.parts import Experiment
+
+
+class Standalone(nn.Module):
+    """A model with the runner's input normalization included; it takes the dataset's raw inputs.
+
+    Args:
+        model: model of normalized inputs.
+        mean: mean of the inputs, broadcastable to them; uint8 inputs are divided by 255 first.
+        std: standard deviation of the inputs, broadcastable to them.
+        bytes_in: whether the inputs are uint8.
+    """
+
+    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, bytes_in: bool) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.model, self.bytes_in = model, bytes_in
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs [B, F] for raw inputs [B, *in_shape], uint8 or float."""
+        scaled = inputs.float() / 255 if self.bytes_in else inputs
+        return self.model((scaled - self.mean) / self.std)
+
+
+def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output: Path | None) -> tuple[Path, Path]:
+    """Export the model of a checkpoint and write a JSON description beside it.
+
+    Args:
+        config: config of the run.
+        folder: run folder.
+        checkpoint: `best`, `last` or a file.
+        kind: `safetensors` (the state dict only), `torch.export` or `onnx` (the whole computation).
+        output: file to write; None for `export/` in the run folder.
+
+    Returns:
+        The paths of the model and of its description.
+
+    Raises:
+        ConfigError: the checkpoint does not exist, a package is missing, or `output` cannot be written.
+        RunnerError: the model cannot be exported.
+    """
+    suffix, write, package = WRITERS[kind]
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(
+            f"--format {kind}: package {error.name} is not installed; run pip install 'runner[export]'"
+        ) from error
+    exp, path = trained(config, folder, checkpoint)
+    exp.judged.eval()
+    inputs = exp.test.raw(torch.arange(min(2, len(exp.test.source)))).cpu()
+    model = exp.judged.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module = Standalone(model, exp.test.mean.cpu(), exp.test.std.cpu(), inputs.dtype == torch.uint8).eval()
+    target = (output or folder / "export" / f"model{suffix}").absolute()
+    description = describe(exp, path, kind, inputs)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(module, inputs, target, description)
+        write_atomically(target.with_name(target.name + ".json"), json.dumps(description, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"--output: {target} cannot be written: {error}") from error
+    except Exception as error:
+        raise RunnerError(f"--format {kind}: model={config.model.name} cannot be exported: {error}") from error
+    return target, target.with_name(target.name + ".json")
+
+
+def describe(exp: Experiment, checkpoint: Path, kind: str, inputs: Tensor) -> dict[str, Any]:
+    """Return the description of an exported model: its inputs, normalization and outputs."""
+    dtype = str(inputs.dtype).removeprefix("torch.")
+    return {
+        "schema": 1,
+        "format": kind,
+        "checkpoint": str(checkpoint),
+        "model": {"name": exp.config.model.name, **exp.config.model.values},
+        "input": {"name": "inputs", "shape": ["batch", *exp.spec.in_shape], "dtype": dtype},
+        "normalise": {
+            "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
+            "mean": exp.test.mean.flatten().tolist(),
+            "std": exp.test.std.flatten().tolist(),
+            "inside": kind != "safetensors",
+        },
+        "output": {
+            "name": "outputs",
+            "shape": ["batch", exp.spec.out_features],
+            "task": exp.spec.task,
+            "rescale": {"std": exp.spec.target_std, "mean": exp.spec.target_mean, "inside": kind != "safetensors"},
+        },
+        "classes": list(exp.spec.classes),
+    }
+
+
+def write_safetensors(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous().clone() for name, tensor in module.model.state_dict().items()}
+    write_atomically(target, save(state, metadata={"runner": json.dumps(description)}))
+
+
+def write_torch_export(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    torch.export.save(exported(module, inputs), target)
+
+
+def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecation warnings inside the exporter
+        program = torch.onnx.export(
+            exported(module, inputs), input_names=["inputs"], output_names=["outputs"], dynamo=True, verbose=False
+        )
+    assert program is not None
+    program.save(str(target))
+
+
+def exported(module: Standalone, inputs: Tensor) -> torch.export.ExportedProgram:
+    """Return the exported program, with a dynamic batch size."""
+    return torch.export.export(module, (inputs,), dynamic_shapes={"inputs": {0: torch.export.Dim("batch")}})
+
+
+Writer = Callable[[Standalone, Tensor, Path, dict[str, Any]], None]
+WRITERS: dict[str, tuple[str, Writer, str]] = {
+    "safetensors": (".safetensors", write_safetensors, "safetensors"),
+    "torch.export": (".pt2", write_torch_export, "torch.export"),
+    "onnx": (".onnx", write_onnx, "onnxscript"),
+}

@@ -1,0 +1,137 @@
+"""What a trained model says: of a split, of picture files, and of the rows of a table."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.config.schema import Config
+from runner.dataset.base import Spec
+from runner.dataset.picture import picture_files, read_picture
+from runner.dataset.table import read_table
+from runner.errors import CheckpointError, ConfigError, DataError, nearest
+from runner.runs.tables import as_csv
+from runner.training.build import build
+from runner.training.checkpoint import load_checkpoint
+from runner.training.loop import evaluate
+from runner.training.parts import Experiment
+
+
+def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, Path]:
+    """The parts of a run with the weights of a checkpoint: `best`, `last`, or a file; and that file.
+
+    Raises:
+        ConfigError: there is no such checkpoint. CheckpointError: it is damaged, or of another model.
+    """
+    path = folder / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "last") else Path(checkpoint)
+    if not path.is_file():
+        raise ConfigError(f"--checkpoint: {path} does not exist; allowed: best, last, or a file")
+    saved = load_checkpoint(path)
+    there = saved["spec"]
+    exp = build(config, trained=there)
+    try:
+        exp.load_weights(saved)
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{path}: does not fit model={config.model.name} with this dataset: {error}") from error
+    if tuple(there["classes"]) != exp.spec.classes:
+        raise ConfigError(f"dataset: its classes are {exp.spec.classes}, the model knows {tuple(there['classes'])}")
+    return exp, path
+
+
+def evaluate_run(config: Config, folder: Path, checkpoint: str, split: str) -> dict[str, Any]:
+    """The metrics of a run's model on the validation or the test split of the config's dataset."""
+    exp, path = trained(config, folder, checkpoint)
+    batches = {"val": exp.val, "test": exp.test}[split]
+    return {
+        "run": str(folder),
+        "checkpoint": str(path),
+        "dataset": config.dataset.name,
+        "split": split,
+        "samples": batches.samples,
+        "metrics": evaluate(exp, batches),
+    }
+
+
+def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Path]) -> tuple[list[dict[str, Any]], int]:
+    """A row for each picture, or for each row of a table, and the number of files that could not be read.
+
+    A folder stands for all pictures in it.
+
+    For classification a row has the class, its probability, and the probability of every class; for regression, the
+    numbers.
+    """
+    exp, _ = trained(config, folder, checkpoint)
+    exp.judged.eval()
+    rows, unread = [], 0
+    for file in find_files(files):
+        try:
+            for name, inputs in read_inputs(file, exp.spec):
+                rows.append({"input": name, **answer(exp, inputs)})
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            unread += 1
+    return rows, unread
+
+
+def answer(exp: Experiment, inputs: Tensor) -> dict[str, Any]:
+    """What the model says of one input, shape in_shape."""
+    with torch.inference_mode(), exp.autocast():
+        outputs = exp.judged(exp.test.normalise(inputs[None].to(exp.device)))[0].float()
+    if exp.spec.task == "regression":
+        return {f"output{index}": value for index, value in enumerate(outputs.tolist())}
+    probabilities = outputs.softmax(0).tolist()
+    best = int(outputs.argmax())
+    each = {f"p({name})": value for name, value in zip(exp.spec.classes, probabilities, strict=True)}
+    return {"class": exp.spec.classes[best], "probability": probabilities[best], **each}
+
+
+def find_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files, and for a folder every picture at any depth below it, sorted."""
+    for path in paths:
+        found = picture_files(path) if path.is_dir() else []
+        yield from found or [path]
+
+
+def read_inputs(file: Path, spec: Spec) -> Iterator[tuple[str, Tensor]]:
+    """Yield the inputs in a file with their names: a picture as bytes [C, H, W], or the rows of a CSV as in_shape.
+
+    Raises:
+        DataError: the file cannot be read, or does not hold what the model takes.
+    """
+    if file.is_dir():
+        raise DataError(f"{file}: no PNG or JPEG file in this folder")
+    if file.suffix.lower() == ".csv":
+        size = torch.Size(spec.in_shape).numel()
+        for line, values in read_table(file, size, spec.columns, spec.left_out):
+            yield f"{file}:{line}", torch.tensor(values).view(spec.in_shape)
+    elif len(spec.in_shape) == 3 and spec.in_shape[0] in (1, 3):
+        channels, height, width = spec.in_shape
+        yield str(file), read_picture(file, (channels, height, width))
+    else:
+        raise DataError(
+            f"{file}: this model takes inputs of shape {spec.in_shape}: a CSV with so many numbers in a row"
+        )
+
+
+def check_output(target: Path | None) -> None:
+    """Raises ConfigError when predictions cannot be written to `target`."""
+    if target is not None and target.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--output: found {target.suffix!r}; {nearest(target.suffix, ['.csv', '.json'])}")
+    if target is not None and not target.absolute().parent.is_dir():
+        raise ConfigError(f"--output: there is no folder {target.absolute().parent}")
+
+
+def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
+    """The rows as CSV, or as JSON where `target` ends so; written to `target`, or returned where there is none."""
+    text = json.dumps(rows, indent=2) + "\n" if target is not None and target.suffix == ".json" else as_csv(rows)
+    if target is None:
+        return text
+    try:
+        target.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"--output: {target} cannot be written: {error.strerror}") from error
+    return f"{len(rows)} predictions: {target.absolute()}\n"

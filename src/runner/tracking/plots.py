@@ -1,0 +1,154 @@
+"""The figures in plots/: learning curves, and the model's predictions on the test split."""
+
+import csv
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from runner.dataset.base import Spec
+from runner.tracking.mosaic import save_grid
+
+MISTAKES = 25  # images in the grid of worst mistakes
+
+
+def plot_curves(table: Path, target: Path) -> None:
+    """Plot each metric of metrics.csv over the epochs, for training and validation."""
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [column.removeprefix("train/") for column in rows[0] if column.startswith("train/")]
+    width, height = 4.5 * len(names), 3.5
+    figure = Figure(figsize=(width, height))  # fixed margins: a layout engine doubles the drawing time
+    margins = {"left": 0.75 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "top": 1 - 0.15 / height}
+    panels = figure.subplots(1, len(names), squeeze=False, gridspec_kw={**margins, "wspace": 0.25})[0]
+    for name, axes in zip(names, panels, strict=True):
+        for part in ("train", "val"):
+            points = [(int(row["epoch"]), float(row[f"{part}/{name}"])) for row in rows if row[f"{part}/{name}"]]
+            axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "", label=part)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, target)
+
+
+def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -> None:
+    """Plot the confusion matrix of outputs [N, K] and class indices [N]."""
+    classes = len(spec.classes)
+    counts = torch.bincount(targets * classes + outputs.argmax(1), minlength=classes**2).view(classes, classes)
+    shown = spec.classes if classes <= 20 else ()
+    names = 0.14 * max(map(len, shown), default=2)  # inches for the class names beside the axes
+    side = min(3.4 + 0.35 * classes, 19)
+    size = 0.6 + names + side  # fixed margins: a layout engine doubles the drawing time
+    figure = Figure(figsize=(size, size))
+    axes = figure.add_axes(((0.5 + names) / size, (0.5 + names) / size, (side - 0.35) / size, (side - 0.35) / size))
+    axes.imshow((counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
+    if shown:
+        for row in range(classes):
+            for column in range(classes):
+                if count := int(counts[row, column]):
+                    dark = count > 0.5 * counts[row].sum()
+                    colour = "white" if dark else "black"
+                    axes.text(column, row, str(count), ha="center", va="center", color=colour)
+        axes.set_xticks(range(classes), shown, rotation=90 if max(map(len, shown)) > 2 else 0)
+        axes.set_yticks(range(classes), shown)
+    axes.set(xlabel="predicted", ylabel="true", title="Test split")
+    _save(figure, target)
+
+
+def worst_mistakes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+    """Return the misclassified samples with the lowest probability of the true class.
+
+    Returns:
+        Indices of at most `MISTAKES` samples, the worst first, and the number of all misclassified samples.
+    """
+    probability = outputs.softmax(1).gather(1, targets[:, None]).squeeze(1)
+    wrong = (outputs.argmax(1) != targets).nonzero().squeeze(1)
+    return wrong[probability[wrong].argsort()][:MISTAKES], len(wrong)
+
+
+def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, title: str, target: Path) -> None:
+    """Plot misclassified images with their true and predicted classes.
+
+    Args:
+        images: [M, C, H, W] with 1 or 3 channels, in any range.
+        outputs: [M, K].
+        targets: class indices [M].
+        spec: description of the dataset, with its class names.
+        title: title of the figure.
+        target: PNG file to write.
+    """
+    captions = [
+        f"{spec.classes[truth]:.25} taken for {spec.classes[taken]:.25}"
+        for truth, taken in zip(targets.tolist(), outputs.argmax(1).tolist(), strict=True)
+    ]
+    colours = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    save_grid(colours, 5, title, target, captions)
+
+
+def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
+    """Plot predicted against true values [N, F] of the test split, for regression."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    low, high = float(targets.min()), float(targets.max())
+    axes.plot([low, high], [low, high], color="gray", linewidth=1)
+    axes.plot(targets.flatten()[:10_000].numpy(), outputs.flatten()[:10_000].numpy(), ".", markersize=3)
+    axes.set(xlabel="true", ylabel="predicted", title="Test split")
+    _save(figure, target)
+
+
+def plot_function(points: tuple[Tensor, Tensor], curve: tuple[Tensor, Tensor], target: Path) -> None:
+    """Plot the training points and the fitted curve, for models with one input and one output.
+
+    Args:
+        points: x [N] and y [N] of the training samples.
+        curve: x [M] and y [M] of the model.
+        target: PNG file to write.
+    """
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*(values.numpy() for values in curve), label="fitted")
+    axes.plot(*(values.numpy() for values in points), "k.", label="training points")
+    axes.set(xlabel="x", ylabel="y")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, target)
+
+
+def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
+    """Plot a learned kernel [H, W] beside the true one [H, W], with their values."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    limit = float(max(learned.abs().max(), true.abs().max()))
+    for axes, title, kernel in zip(figure.subplots(1, 2), ("learned", "true"), (learned, true), strict=True):
+        axes.imshow(kernel.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
+        for row, values in enumerate(kernel.tolist()):
+            for column, value in enumerate(values):
+                colour = "white" if abs(value) > 0.5 * limit else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+        axes.set_title(title)
+        axes.axis("off")
+    _save(figure, target)
+
+
+def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
+    """Plot images [M, C, H, W] with the feature maps [M, K, H', W'] of the first convolution to the right of each."""
+    pictures = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    features = _stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
+    coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
+    grid = torch.cat([pictures[:, None], coloured], dim=1)
+    title = "Test images and feature maps of the first convolution"
+    save_grid(grid.flatten(0, 1), grid.shape[1], title, target, side=90)
+
+
+def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+    """Scale images [M, K, H, W] to [0, 1], with the minimum and maximum taken over `dims`."""
+    low, high = pictures.amin(dims, keepdim=True), pictures.amax(dims, keepdim=True)
+    return (pictures - low) / (high - low).clamp(min=1e-9)
+
+
+def _save(figure: Figure, target: Path) -> None:
+    FigureCanvasAgg(figure).print_png(str(target), pil_kwargs={"compress_level": 1})

@@ -1,0 +1,261 @@
+"""From a checked config to the parts of a run."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from runner.config.schema import Config
+from runner.data.augment import Augment
+from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.data.splits import Splits, as_trained, fingerprint, measure, split
+from runner.dataset.base import Dataset, Samples, Spec
+from runner.errors import ConfigError, DataError
+from runner.loss.one_hot import OneHot
+from runner.loss.standardized import InUnitOfTargets, Standardized
+from runner.machine.device import allow_tf32, resolve
+from runner.machine.distributed import ALONE, World
+from runner.machine.seeds import derive, make_deterministic, seed_everything
+from runner.optim.late import allow_late_gradients
+from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
+from runner.speed.labels import label_always
+from runner.speed.start import speed_up
+from runner.training.ema import MovingAverage
+from runner.training.parts import Experiment
+from runner.training.schedule import schedule_length
+
+
+def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Experiment:
+    """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
+
+    Args:
+        trained: the spec in a checkpoint, for a model that is not trained any further: its inputs are as in training.
+
+    Raises:
+        ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
+    """
+    device = resolve(config.device.name)
+    if config.device.deterministic:
+        make_deterministic(device)
+    if config.device.tf32 is not None:
+        allow_tf32(device, config.device.tf32)
+
+    dataset = build_dataset(config)
+    spec = dataset.spec
+    splits = split_dataset(config, dataset)
+    if trained is None:
+        spec = measure(spec, splits.train)
+    else:
+        spec, splits = as_trained(spec, splits, trained)
+    train = batches(config, splits.train, spec, device, world, training=True)
+    check_shares(train)
+
+    seed_everything(derive(config.seed, "weights"))
+    model = build_model(config, spec).to(device)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
+    optimizer = build_optimizer(config, model)
+    loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
+    experiment = Experiment(
+        config=config,
+        spec=spec,
+        device=device,
+        model=model,
+        forward=compiled(model) if config.trainer.compile else model,
+        ema=None if config.trainer.ema is None else MovingAverage(model, config.trainer.ema),
+        loss=loss,
+        optimizer=optimizer,
+        scheduler=build_scheduler(config, optimizer, len(train)),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.trainer.precision == "fp16"),
+        train=train,
+        val=batches(config, splits.val, spec, device, world),
+        test=batches(config, splits.test, spec, device),
+        data=fingerprint(splits.train),
+        world=world,
+    )
+    seed_everything(derive(config.seed, "training", *world.salt))
+    return experiment
+
+
+def build_dataset(config: Config) -> Dataset:
+    dataset: Dataset = DATASETS.build(config.dataset.name, config.dataset.values)
+    return dataset
+
+
+def fetch_data(config: Config) -> None:
+    """Has a dataset that is published fetch the files that are not there yet.
+
+    Raises:
+        DataError: a download failed; the message names the files and their folder.
+    """
+    if hasattr(DATASETS.get(config.dataset.name).component, "fetch"):
+        dataset: Any = build_dataset(config)
+        dataset.fetch()
+
+
+def split_dataset(config: Config, dataset: Dataset) -> Splits:
+    choice, spec = config.dataset, dataset.spec
+    splits = split(
+        dataset.load(),
+        seed=choice.seed,
+        val_share=choice.val_share,
+        test_share=choice.test_share,
+        folds=choice.folds,
+        fold=choice.fold,
+    )
+    for name, samples in splits._asdict().items():
+        if len(samples.targets) == 0:
+            raise DataError(f"dataset={choice.name} leaves no samples for the {name} split")
+        if spec.task == "regression" and samples.targets.shape[1:] != (spec.out_features,):
+            found = tuple(samples.targets.shape)
+            raise DataError(f"dataset={choice.name}: targets of shape {found}, expected [N, {spec.out_features}]")
+    return splits
+
+
+def class_counts(spec: Spec, targets: Tensor) -> Tensor:
+    """Samples of each class [K]; for regression nothing is counted."""
+    return torch.bincount(targets, minlength=spec.out_features) if spec.task == "classification" else torch.zeros(0)
+
+
+def batches(
+    config: Config,
+    samples: Samples,
+    spec: Spec,
+    device: torch.device,
+    world: World = ALONE,
+    training: bool = False,
+) -> Batches:
+    source: Source
+    if config.dataset.in_memory:
+        source = InMemory(samples, device, config.seed if training else None)
+    else:
+        source = Streamed(samples, device, config.dataset.workers)
+    if not training:
+        return Batches(source, spec, config.trainer.eval_batch_size, world=world)
+    return Batches(
+        source,
+        spec,
+        config.trainer.batch_size,
+        seed=config.seed,
+        repeat=config.dataset.repeat,
+        augment=build_augment(config),
+        world=world,
+    )
+
+
+def check_shares(train: Batches) -> None:
+    """Raises ConfigError when a training batch has no sample for a process of the world."""
+    last = train.samples - (len(train) - 1) * train.size
+    if last < train.world.size:
+        raise ConfigError(
+            f"trainer.batch_size: found {train.size}, which leaves {last} samples for the last batch of an epoch; "
+            f"the {train.world.size} processes of torchrun need one each"
+        )
+
+
+def build_augment(config: Config) -> Augment | None:
+    """The random changes of training pictures; None where nothing would change."""
+    choice = config.dataset.augment
+    augment = None if choice is None else Augment(**choice.model_dump())
+    return None if augment == Augment() else augment
+
+
+def build_model(config: Config, spec: Spec) -> nn.Module:
+    choice = config.model
+    model: nn.Module = MODELS.build(choice.name, choice.values, in_shape=spec.in_shape, out_features=spec.out_features)
+    channels_last = config.trainer.channels_last
+    if channels_last is None:
+        contiguous = OPTIMIZERS.get(config.optim.name).facts.get("contiguous", False)
+        channels_last = MODELS.get(choice.name).facts.get("channels_last", False) and not contiguous
+    if channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
+    return model
+
+
+def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    label_always()  # torch.compile knows torch's own class of labels
+    return torch.compile(model)
+
+
+def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
+    """The loss; one that compares values is given one-hot targets where the dataset has classes.
+
+    Raises:
+        ConfigError: the loss compares classes and the dataset has none.
+    """
+    name = config.loss.name
+    compares = LOSSES.get(name).facts.get("targets")
+    if compares == "classes" and spec.task == "regression":
+        raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
+    loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        return Standardized(loss, spec.target_mean, spec.target_std)
+    return OneHot(loss, spec.out_features) if compares == "values" and spec.task == "classification" else loss
+
+
+def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
+    speed_up()  # here, as torch's first optimizer would import torch._dynamo, which takes a second
+    choice = config.optim
+    params = parameter_groups(model, choice.groups)
+    values = choice.values
+    if config.trainer.precision == "fp16" and "fused" in values:
+        # When the scaler skips the first step, torch's fused SGD keeps as momentum what was in memory before.
+        values |= {"fused": None}
+    optimizer: Optimizer = OPTIMIZERS.build(choice.name, values, params=params)
+    allow_late_gradients(optimizer)
+    return optimizer
+
+
+def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Parameters with values of their own, chosen by name; the first pattern that matches wins.
+
+    Args:
+        groups: each a pattern for names under `match`, such as "*.bias", and the values for what it matches.
+
+    Raises:
+        ConfigError: a pattern is missing or matches no parameter.
+    """
+    rest = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    made = []
+    for index, group in enumerate(groups):
+        values = dict(group)
+        pattern = values.pop("match", None)
+        if not isinstance(pattern, str):
+            raise ConfigError(f"optim.groups[{index}].match: needs a pattern for parameter names, such as '*.bias'")
+        chosen = {name: rest.pop(name) for name in list(rest) if fnmatchcase(name, pattern)}
+        if not chosen:
+            raise ConfigError(
+                f"optim.groups[{index}].match: {pattern!r} matches none of the parameters {', '.join(rest)}"
+            )
+        made.append({"params": list(chosen.values()), **values})
+    return [*made, {"params": list(rest.values())}] if rest else made
+
+
+def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
+    """Return the scheduler; its `total_steps` count its own steps, which are steps or epochs of the run.
+
+    Raises:
+        ConfigError: one that waits for a plateau is to step by steps.
+    """
+    choice = config.scheduler
+    # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
+    warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
+    scheduler: LRScheduler = SCHEDULERS.build(
+        choice.name,
+        choice.values,
+        optimizer=optimizer,
+        total_steps=schedule_length(config, batches_per_epoch),
+        last_epoch=-1,
+        metric_mode=config.trainer.checkpoint.mode,
+    )
+    if choice.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
+        raise ConfigError(
+            f"scheduler.interval: found 'step'; {choice.name} looks after each validation and needs 'epoch'; "
+            "trainer.validate_every='100 steps' has it look more often"
+        )
+    return scheduler

@@ -1,0 +1,65 @@
+"""Forward and backward passes as CUDA graphs: captured once, then replayed with one launch each."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.errors import RunnerError
+from runner.machine.seeds import restore_rng_state, rng_state
+from runner.training.parts import Experiment
+
+
+class _Whole(nn.Module):
+    """Wrap the model: torch replaces the forward method of the module that it captures."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model(inputs)
+
+
+def tensors_of(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
+    """Capture the model's forward and backward passes for full training batches.
+
+    Batches of any other size, such as the last one of an epoch, go through the model itself. The capture runs the
+    model a few times; the weights, buffers and random number generators are restored afterwards. The gradients live
+    in the graph's memory, and the next batch overwrites them.
+
+    Args:
+        exp: experiment on a CUDA device.
+
+    Returns:
+        A function from inputs to outputs that replaces the model in the training loop.
+
+    Raises:
+        RunnerError: the model cannot be captured, for example because it reads a value from the device.
+    """
+    samples = len(exp.world.share(torch.arange(exp.train.size)))
+    shape = torch.Size((samples, *exp.spec.in_shape))
+    tensors = tensors_of(exp.model)
+    before, random = [tensor.detach().clone() for tensor in tensors], rng_state(exp.device)
+    exp.model.train()
+    try:
+        with exp.autocast(cache_enabled=False):
+            sample = torch.zeros(shape, device=exp.device)
+            recorded: Any = torch.cuda.make_graphed_callables(_Whole(exp.model), (sample,))
+        if any(now is not then for now, then in zip(tensors_of(exp.model), tensors, strict=True)):
+            raise RuntimeError("a buffer is replaced instead of updated in place")
+    except (RuntimeError, AssertionError) as error:
+        raise RunnerError(
+            f"trainer.cuda_graph: model={exp.config.model.name} cannot be captured: {error}; "
+            "set trainer.cuda_graph=false"
+        ) from error
+    with torch.no_grad():
+        for tensor, value in zip(tensors, before, strict=True):
+            tensor.copy_(value)
+    restore_rng_state(random, exp.device)
+    return lambda inputs: recorded(inputs) if inputs.shape == shape else exp.model(inputs)

@@ -1,0 +1,87 @@
+"""Where a run begins: its parts and its state, new ones or those of a checkpoint."""
+
+import torch
+
+from runner.config.schema import Config, flatten
+from runner.errors import ConfigError
+from runner.machine.distributed import World
+from runner.speed.memory import keep_freed_memory
+from runner.sweep.halving import Rungs
+from runner.training.build import build
+from runner.training.checkpoint import Checkpoints, Snapshot
+from runner.training.cuda_graph import record
+from runner.training.parts import Experiment
+from runner.training.snapshot import restore
+from runner.training.state import Best, TrainState
+
+# What a resumed run may change: how long, how closely watched and where it trains, not what.
+RESUMABLE = (
+    *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
+    *(
+        "trainer.early_stopping",
+        "trainer.checkpoint",
+        "trainer.compile",
+        "trainer.cuda_graph",
+        "trainer.channels_last",
+        "trainer.profile",
+        "device",
+        "logger",
+        "plugins",
+    ),
+    *("sweep", "dataset.in_memory", "dataset.workers", "dataset.root", "dataset.path", "name", "output_dir"),
+)
+
+
+def load(config: Config, checkpoints: Checkpoints, rungs: Rungs | None) -> tuple[Snapshot | None, list[str]]:
+    """The newest good checkpoint, None where none was ever saved; and warnings of newer ones.
+
+    Raises:
+        ConfigError: it is of another run. CheckpointError: none is good.
+    """
+    saved, warnings = checkpoints.load_newest("cpu")
+    if saved:
+        refuse_another(config, saved)
+        saved["behind"] = saved["behind"] and rungs is not None
+    return saved, warnings
+
+
+def refuse_another(config: Config, saved: Snapshot) -> None:
+    """Raises ConfigError, with each difference, when a checkpoint is of a run with other parts, data or seed."""
+    here, there = flatten(config.model_dump()), flatten(saved["config"])
+    problems = [
+        f"{key}: found {here.get(key)!r}, the run in this folder has {there.get(key)!r}; start a new run for it"
+        for key in sorted(here.keys() | there.keys())
+        if not key.startswith(RESUMABLE) and here.get(key) != there.get(key)
+    ]
+    for key, limit, done in (
+        ("trainer.epochs", config.trainer.epochs, saved["epoch"]),
+        ("trainer.max_steps", config.trainer.max_steps, saved["step"]),
+    ):
+        if limit is not None and limit < done:
+            problems.append(f"{key}: found {limit}, but {done} are trained already")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def assemble(
+    config: Config, world: World, rungs: Rungs | None, saved: Snapshot | None
+) -> tuple[Experiment, TrainState]:
+    """The parts and the state of a run, from the beginning or from what was saved."""
+    if config.device.threads is not None:
+        torch.set_num_threads(config.device.threads)
+    exp = build(config, world)
+    if config.trainer.cuda_graph:
+        exp.forward = record(exp)
+    keep_freed_memory()
+    exp.rungs = rungs
+    state = starting_state(exp)
+    if saved:
+        restore(exp, state, saved)
+    return exp, state
+
+
+def starting_state(exp: Experiment) -> TrainState:
+    """The state before the first step."""
+    keep, early = exp.config.trainer.checkpoint, exp.config.trainer.early_stopping
+    best = Best(keep.metric, keep.mode)
+    return TrainState.start(exp.spec.task, exp.device, best, Best(early.metric, early.mode, early.min_delta), exp.world)

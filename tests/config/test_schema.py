@@ -1,0 +1,87 @@
+from collections.abc import Callable
+
+import pytest
+
+from runner.config.schema import Component, Config, parse
+from runner.errors import ConfigError
+
+Tiny = Callable[..., Config]
+
+
+@pytest.mark.parametrize(
+    ("value", "period"),
+    [
+        ("1", (1, "epoch")),
+        ("3", (3, "epoch")),
+        ("'3'", (3, "epoch")),
+        ("'2 epochs'", (2, "epoch")),
+        ("'1 epoch'", (1, "epoch")),
+        ("'200 steps'", (200, "step")),
+        ("'1 step'", (1, "step")),
+        ("200_steps", (200, "step")),
+        ("200steps", (200, "step")),
+    ],
+)
+def test_validation_comes_every_so_many_epochs_or_steps(tiny: Tiny, value: str, period: tuple[int, str]) -> None:
+    assert tiny(f"trainer.validate_every={value}").trainer.validation_period == period
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "'0 steps'", "1.5", "'5 minutes'", "steps", "''", "true", "null"])
+def test_any_other_period_is_refused(tiny: Tiny, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.validate_every: found"):
+        tiny(f"trainer.validate_every={value}")
+
+
+@pytest.mark.parametrize(("accumulate", "batches", "steps"), [(1, 10, 10), (4, 8, 2), (4, 9, 3), (4, 3, 1), (10, 1, 1)])
+def test_a_step_takes_so_many_batches_and_the_last_one_of_an_epoch_the_rest(
+    tiny: Tiny, accumulate: int, batches: int, steps: int
+) -> None:
+    assert tiny(f"trainer.accumulate={accumulate}").trainer.steps_per_epoch(batches) == steps
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_steps", "steps"), [("3", "null", 15), ("null", "7", 7), ("3", "7", 7), ("3", "100", 15)]
+)
+def test_a_run_ends_with_whatever_limit_comes_first(tiny: Tiny, epochs: str, max_steps: str, steps: int) -> None:
+    trainer = tiny(f"trainer.epochs={epochs}", f"trainer.max_steps={max_steps}", "trainer.accumulate=2").trainer
+    assert trainer.total_steps(batches=9) == steps
+
+
+def test_a_run_that_never_ends_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"trainer.*one of trainer.epochs and trainer.max_steps must be a number"):
+        tiny("trainer.epochs=null")
+
+
+def test_the_values_of_a_component_are_those_for_its_constructor(tiny: Tiny) -> None:
+    config = tiny("optim=sgd", "optim.lr=0.5")
+    assert config.optim.name == "sgd"
+    assert config.optim.values["lr"] == 0.5
+    assert config.optim.values.keys().isdisjoint({"name", "groups"})
+    assert "interval" not in config.scheduler.values
+    assert "val_share" not in config.dataset.values
+    assert Component(name="bare").values == {}
+
+
+def test_zero_false_and_null_are_values(tiny: Tiny) -> None:
+    config = tiny("seed=0", "dataset.fold=0", "dataset.folds=2", "dataset.in_memory=false", "trainer.ema=null")
+    assert (config.seed, config.dataset.fold, config.dataset.in_memory, config.trainer.ema) == (0, 0, False, None)
+
+
+def test_plain_values_become_the_same_config_again(tiny: Tiny) -> None:
+    config = tiny()
+    assert parse(config.model_dump()) == config
+
+
+def test_all_problems_are_told_together(tiny: Tiny) -> None:
+    values = tiny().model_dump()
+    values["seed"] = "1"
+    values["trainer"]["epoch"] = values["trainer"].pop("epochs")
+    values["dataset"]["val_share"] = 1
+    with pytest.raises(ConfigError) as caught:
+        parse(values)
+    share, seed, unknown, missing = sorted(caught.value.problems)
+    assert share == "dataset.val_share: found 1; Input should be less than 1"
+    assert seed.startswith("seed: found '1'; Input should be a valid integer: it is a text here; ")
+    assert unknown.startswith("trainer.epoch: no such key; allowed: accumulate, ")
+    assert unknown.endswith("Did you mean epochs?")
+    assert missing == "trainer.epochs: missing"

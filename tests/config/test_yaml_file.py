@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.config.yaml_file import read_yaml
+
+
+def bomb(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+def test_plain_values_and_honest_aliases_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {b: [1, 2.5, true, null, text]}\nc: *a\n")
+    values = {"b": [1, 2.5, True, None, "text"]}
+    assert read_yaml(tmp_path / "a.yaml") == {"a": values, "c": values}
+    (tmp_path / "empty.yaml").write_text("")
+    assert read_yaml(tmp_path / "empty.yaml") is None
+
+
+@pytest.mark.parametrize("text", [bomb(9), bomb(30), "a: &a [*a]", "a: &a {b: *a}"])
+def test_a_document_that_grows_without_bounds_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bomb.yaml").write_text(text)
+    with pytest.raises(yaml.YAMLError, match="aliases"):
+        read_yaml(tmp_path / "bomb.yaml")
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system [true]", "a: !!python/name:os.system"])
+def test_yaml_cannot_name_code(tmp_path: Path, text: str) -> None:
+    (tmp_path / "code.yaml").write_text(text)
+    with pytest.raises(yaml.YAMLError):
+        read_yaml(tmp_path / "code.yaml")

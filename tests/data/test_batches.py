@@ -1,0 +1,202 @@
+import random
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import numbered
+from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.dataset import Samples, Spec
+from runner.machine.seeds import seed_everything
+
+CPU = torch.device("cpu")
+SPEC = Spec("classification", in_shape=(2,), out_features=3, mean=(0.5,), std=(2.0,))
+
+
+def sources(samples: Samples) -> list[Source]:
+    return [InMemory(samples, CPU), Streamed(samples, CPU, workers=0), Streamed(samples, CPU, workers=2)]
+
+
+def test_both_ways_in_give_the_same_batches_in_the_same_order_for_any_number_of_workers() -> None:
+    runs = [
+        [batch for epoch in range(2) for batch in Batches(source, SPEC, 8, seed=1).epoch(epoch)]
+        for source in sources(numbered(50))
+    ]
+    for other in runs[1:]:
+        assert len(other) == len(runs[0]) == 14
+        for (inputs, targets), (same_inputs, same_targets) in zip(runs[0], other, strict=True):
+            assert torch.equal(inputs, same_inputs)
+            assert torch.equal(targets, same_targets)
+
+
+def order(batches: Batches, epoch: int, start: int = 0) -> list[list[int]]:
+    return [(inputs[:, 0] * 2 + 0.5).int().tolist() for inputs, _ in batches.epoch(epoch, start)]
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    one, same, other = (Batches(InMemory(numbered(50), CPU), SPEC, 8, seed=seed) for seed in (1, 1, 2))
+    torch.manual_seed(5)
+    first = order(one, 0)
+    torch.manual_seed(6)
+    assert order(same, 0) == first
+    assert sorted(chain(*first)) == list(range(50))
+    assert order(one, 1) != first
+    assert order(other, 0) != first
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_an_epoch_can_start_at_any_batch(kind: int) -> None:
+    batches = Batches(sources(numbered(20))[kind], SPEC, 8, seed=1)
+    assert len(batches) == 3
+    whole = order(batches, 4)
+    assert [order(batches, 4, start) for start in range(4)] == [whole, whole[1:], whole[2:], []]
+
+
+def test_without_a_seed_the_samples_keep_their_order() -> None:
+    assert order(Batches(InMemory(numbered(20), CPU), SPEC, 8), 3) == [
+        list(range(8)),
+        list(range(8, 16)),
+        list(range(16, 20)),
+    ]
+
+
+def test_streaming_leaves_the_global_random_numbers_alone() -> None:
+    torch.manual_seed(0)
+    list(Batches(Streamed(numbered(20), CPU, workers=0), SPEC, 8, seed=1).epoch())
+    drawn_after = torch.rand(1)
+    torch.manual_seed(0)
+    assert drawn_after == torch.rand(1)
+
+
+class Noisy:
+    """Inputs that draw from every global generator as they are read."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([random.random(), float(np.random.rand()) + float(torch.rand(()))])
+
+
+def noisy(samples: int = 12) -> Samples:
+    return Samples(Noisy(samples), torch.arange(samples) % 3)
+
+
+def drawn(source: Source, seed: int | None, size: int = 4, epoch: int = 1, start: int = 0) -> torch.Tensor:
+    batches = Batches(source, SPEC, size, seed=seed, repeat=2)
+    return torch.cat([inputs for inputs, _ in batches.epoch(epoch, start)])
+
+
+def test_what_a_dataset_draws_is_a_function_of_seed_epoch_and_sample() -> None:
+    streamed = [Streamed(noisy(), CPU, workers) for workers in (0, 1, 2)]
+    first = drawn(streamed[0], seed=1)
+    assert len(first.unique(dim=0)) == 24
+    for source in streamed:
+        assert torch.equal(drawn(source, seed=1), first)
+        assert torch.equal(drawn(source, seed=1, start=4), first[16:])  # as after a resume, in the second pass
+        assert not torch.equal(drawn(source, seed=2), first)
+        assert not torch.equal(drawn(source, seed=1, epoch=2), first)
+        assert torch.equal(drawn(source, seed=1, size=3), first)
+    whole = drawn(streamed[0], seed=1, size=12)  # in the order of the split
+    assert torch.equal(whole, drawn(streamed[2], seed=1, size=12))
+
+
+def test_what_a_dataset_draws_for_a_test_is_always_the_same() -> None:
+    samples = noisy()
+    for source in (InMemory(samples, CPU), Streamed(samples, CPU, 0), Streamed(samples, CPU, 1)):
+        batches = Batches(source, SPEC, 5)
+        once, twice = (torch.cat([inputs for inputs, _ in batches.epoch(epoch)]) for epoch in (0, 0))
+        assert torch.equal(once, twice)
+        assert torch.equal(batches.normalise(batches.raw(torch.tensor([7, 3]))), once[[7, 3]])
+    assert not torch.equal(InMemory(samples, CPU, seed=1).inputs, InMemory(samples, CPU, seed=2).inputs)
+
+
+def test_reading_leaves_the_global_random_numbers_alone() -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    seed_everything(3)
+    expected = draw()
+    seed_everything(3)
+    drawn(Streamed(noisy(), CPU, 0), seed=1)
+    InMemory(noisy(), CPU)
+    assert draw() == expected
+
+
+def test_targets_that_workers_read_hold_no_files_open() -> None:
+    batches = Batches(Streamed(numbered(20), CPU, workers=1), SPEC, 1, seed=1)
+    assert not any(targets.is_shared() for _, targets in batches.epoch())
+
+
+def test_bytes_become_numbers_and_are_normalised_by_channel() -> None:
+    spec = Spec("classification", in_shape=(2, 1, 1), out_features=2, mean=(0.5, 0.0), std=(0.5, 2.0))
+    bytes_ = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).view(2, 2, 1, 1)
+    batches = Batches(InMemory(Samples(bytes_, torch.zeros(2, dtype=torch.long)), CPU), spec, 2)
+    ((inputs, _),) = batches.epoch()
+    assert inputs.flatten(1).tolist() == [[-1.0, 0.5], [1.0, 0.0]]
+
+
+def test_raw_inputs_are_as_the_dataset_has_them() -> None:
+    batches = Batches(InMemory(numbered(20), CPU), SPEC, 8)
+    assert batches.raw(torch.tensor([7, 3]))[:, 0].tolist() == [7.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_the_raw_inputs_of_no_sample_are_an_empty_batch(kind: int) -> None:
+    batches = Batches(sources(numbered(20))[kind], SPEC, 8)
+    assert batches.raw(torch.zeros(0, dtype=torch.long)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_an_epoch_of_several_passes_can_start_at_any_batch(kind: int) -> None:
+    batches = Batches(sources(numbered(10))[kind], SPEC, 4, seed=1, repeat=3)
+    whole = order(batches, 2)
+    assert (batches.samples, len(batches)) == (30, 8)
+    assert [len(batch) for batch in whole] == [4] * 7 + [2]
+    passes = list(chain(*whole))
+    assert [sorted(passes[start : start + 10]) for start in (0, 10, 20)] == [list(range(10))] * 3
+    assert len({tuple(passes[start : start + 10]) for start in (0, 10, 20)}) == 3
+    assert [order(batches, 2, start) for start in range(9)] == [whole[start:] for start in range(9)]
+
+
+def test_several_passes_have_the_orders_of_as_many_epochs() -> None:
+    once, thrice = (Batches(InMemory(numbered(10), CPU), SPEC, 5, seed=1, repeat=repeat) for repeat in (1, 3))
+    assert [batch for epoch in range(6) for batch in order(once, epoch)] == order(thrice, 0) + order(thrice, 1)
+
+
+@pytest.mark.parametrize("size", [10, 64])
+@pytest.mark.parametrize("kind", range(3))
+def test_a_batch_that_holds_the_whole_split_is_the_same_in_each_step(kind: int, size: int) -> None:
+    batches = Batches(sources(numbered(10))[kind], SPEC, size, seed=1, repeat=5)
+    assert (batches.size, batches.samples, len(batches)) == (10, 50, 5)
+    assert order(batches, 3) == [list(range(10))] * 5
+    assert order(batches, 3, start=3) == [list(range(10))] * 2
+
+
+def test_a_model_that_works_in_place_does_not_spoil_the_batch_to_come() -> None:
+    batches = Batches(InMemory(numbered(10), CPU), SPEC, 10, seed=1, repeat=2)
+    (first, _), (second, _) = ((inputs.clone(), inputs.zero_()) for inputs, _ in batches.epoch())
+    assert torch.equal(first, second)
+    assert first.any()
+
+
+def test_worker_processes_do_not_keep_the_program_from_ending(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import torch\n"
+        "from runner.data.batches import Streamed\n"
+        "from runner.dataset import Samples\n"
+        "source = Streamed(Samples(torch.ones(8, 1), torch.ones(8)), torch.device('cpu'), workers=1)\n"
+        "kept = [source, iter(source.batches(torch.arange(8), 1))]\n"
+        "kept.append(kept)\n"  # as a part of a run may refer to the whole
+        "next(kept[1])\n"
+        "source.loader._iterator.cycle = kept\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True, timeout=60)

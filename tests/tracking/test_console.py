@@ -1,0 +1,109 @@
+import logging
+import warnings
+from pathlib import Path
+
+import pytest
+
+from runner.tracking.console import log, logging_to, relative
+
+
+def test_lines_go_to_the_console_and_with_their_time_to_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with logging_to(tmp_path / "run.log"):
+        log.info("epoch %d of [bold]%s[/bold]", 1, "größe")
+        log.warning("watch out")
+        log.debug("not this")
+    assert capsys.readouterr().out == "epoch 1 of [bold]größe[/bold]\nwarning: watch out\n"
+    first, second = (tmp_path / "run.log").read_text(encoding="utf-8").splitlines()
+    assert first.endswith(" INFO epoch 1 of [bold]größe[/bold]")
+    assert second.endswith(" WARNING watch out")
+    assert first[:2] == "20"
+
+
+def test_a_long_line_is_not_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to(tmp_path / "run.log"):
+        log.info("word " * 100)
+    assert capsys.readouterr().out == "word " * 100 + "\n"
+
+
+def test_a_traceback_is_for_the_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to(tmp_path / "run.log"):
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError as error:
+            log.error("it failed: %s", error, exc_info=error)
+    assert capsys.readouterr().out == "error: it failed: division by zero\n"
+    assert "Traceback (most recent call last):" in (tmp_path / "run.log").read_text()
+
+
+def test_a_resumed_run_continues_the_file(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with logging_to(tmp_path / "run.log"):
+            log.info(text)
+    assert [line.split()[-1] for line in (tmp_path / "run.log").read_text().splitlines()] == ["first", "second"]
+
+
+def test_python_warnings_are_in_the_log_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with logging_to(tmp_path / "run.log"):
+            warnings.warn("this is odd", stacklevel=1)
+    assert "WARNING" in (tmp_path / "run.log").read_text()
+    assert "UserWarning: this is odd" in (tmp_path / "run.log").read_text()
+    assert "UserWarning: this is odd" in capsys.readouterr().out
+
+
+def test_afterwards_logging_is_as_it_was(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "propagate", True)
+    monkeypatch.setattr(log, "level", logging.ERROR)
+    before = log.level, log.propagate, list(log.handlers), warnings.showwarning
+    with pytest.raises(ZeroDivisionError), logging_to(tmp_path / "run.log"):
+        _ = 1 / 0
+    assert (log.level, log.propagate, list(log.handlers), warnings.showwarning) == before
+    assert logging.getLogger("py.warnings").handlers == []
+    log.error("to whom it may concern")
+    assert capsys.readouterr().out == ""
+    assert "to whom it may concern" in caplog.text
+    assert (tmp_path / "run.log").read_text() == ""
+
+
+def test_a_file_that_cannot_be_written_is_told_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with logging_to(Path("/dev/full")):
+        log.info("first")
+        log.info("second")
+    captured = capsys.readouterr()
+    assert captured.out == "warning: /dev/full: cannot be written: No space left on device\nfirst\nsecond\n"
+    assert captured.err == ""
+
+
+def test_a_path_that_is_not_of_the_locale_s_encoding_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.tracking.console.ConsoleHandler.emit", lambda self, record: None)
+    with logging_to(tmp_path / "run.log"):
+        log.info("folder %s", b"gr\xc3\xb6sse".decode("ascii", "surrogateescape"))
+    assert capsys.readouterr().err == ""
+    assert "folder gr\\udcc3\\udcb6sse" in (tmp_path / "run.log").read_text()
+
+
+def test_the_lines_of_a_warning_stand_below_one_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to(tmp_path / "run.log"):
+        log.error("first\nsecond")
+    assert capsys.readouterr().out == "error: first\n       second\n"
+
+
+def test_paths_below_the_current_directory_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert relative(tmp_path / "here" / "outputs" / "run") == Path("outputs/run")
+    assert relative(tmp_path / "elsewhere") == tmp_path / "elsewhere"
+    (tmp_path / "here").rmdir()
+    assert relative(tmp_path / "here" / "outputs") == tmp_path / "here" / "outputs"

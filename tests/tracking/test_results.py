@@ -1,0 +1,112 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.tracking.results import Results, judge_fit, status_of
+from runner.training.metrics import Task
+
+
+def opened(folder: Path) -> Results:
+    return Results.open(folder, name="first", seed=3, overrides=["optim.lr=0.1"])
+
+
+def strictly_read(folder: Path) -> dict[str, Any]:
+    """As JSON that knows no NaN."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    values: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
+    return values
+
+
+def test_a_new_run_has_every_key_of_the_contract(tmp_path: Path) -> None:
+    opened(tmp_path).update()
+    values = strictly_read(tmp_path)
+    assert list(values) == [
+        *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
+        *("fit", "parameters", "seconds", "samples_per_second", "started", "finished", "resumed"),
+    ]
+    assert (values["schema"], values["status"], values["fit"]) == (1, "running", "unknown")
+    assert (values["name"], values["seed"], values["overrides"]) == ("first", 3, ["optim.lr=0.1"])
+
+
+def test_nothing_is_written_before_something_changes(tmp_path: Path) -> None:
+    opened(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_change_rewrites_the_file_whole(tmp_path: Path) -> None:
+    results = opened(tmp_path)
+    results.update(status="failed", error={"type": "ValueError", "message": "größer"})
+    results.update(step=5)
+    values = strictly_read(tmp_path)
+    assert (values["status"], values["step"], values["error"]["message"]) == ("failed", 5, "größer")
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_becomes_null_at_any_depth(tmp_path: Path, value: float) -> None:
+    opened(tmp_path).update(samples_per_second=value, test={"loss": value, "accuracy": 0.5}, overrides=[value, 1.5])
+    values = strictly_read(tmp_path)
+    assert values["samples_per_second"] is None
+    assert values["test"] == {"loss": None, "accuracy": 0.5}
+    assert values["overrides"] == [None, 1.5]
+
+
+def test_a_resumed_run_continues_its_results_with_the_new_overrides(tmp_path: Path) -> None:
+    opened(tmp_path).update(step=5, started="before", test={"loss": 0.1})
+    again = Results.open(tmp_path, name="first", seed=3, overrides=["optim.lr=0.1", "trainer.epochs=9"]).values
+    assert (again["step"], again["started"], again["test"]) == (5, "before", {"loss": 0.1})
+    assert again["overrides"] == ["optim.lr=0.1", "trainer.epochs=9"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(b"", b'{"status": "comp', b"[1, 2]", b"null", b"\xff\xfe\x00", b'{"status": 3}', b'{"best": {"value": 1}}'),
+        *(b'{"best": []}', b'{"test": []}', b'{"val": {"loss": "x"}}', b'{"error": {"type": "E"}}', b'{"seconds": {}}'),
+        *(b'{"seconds": {"total": null}}', b'{"best": {"metric": "loss", "value": "0"}}'),
+    ],
+)
+def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "results.json").write_bytes(damage)
+    assert opened(tmp_path).values["status"] == "running"
+    assert status_of(tmp_path) is None
+
+
+def test_the_status_of_a_folder_is_what_its_results_state(tmp_path: Path) -> None:
+    assert status_of(tmp_path) is None
+    opened(tmp_path).update(status="diverged")
+    assert status_of(tmp_path) == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "val", "fit"),
+    [
+        ("classification", 0.74, 0.74, "underfitting"),
+        ("classification", 0.74, 0.10, "underfitting"),
+        ("classification", 0.75, 0.75, "good fit"),
+        ("classification", 0.95, 0.86, "good fit"),
+        ("classification", 0.95, 0.84, "overfitting"),
+        ("classification", 0.80, 0.95, "good fit"),
+        ("classification", math.nan, 0.9, "unknown"),
+        ("regression", 0.9, math.nan, "unknown"),
+        ("regression", -3.0, -3.0, "underfitting"),
+        ("regression", 0.99, 0.5, "overfitting"),
+        ("regression", 0.99, 0.95, "good fit"),
+    ],
+)
+def test_the_fit_is_judged_by_the_score_in_training_and_how_much_less_it_is_in_validation(
+    task: Task, train: float, val: float, fit: str
+) -> None:
+    score = "accuracy" if task == "classification" else "r2"
+    assert judge_fit(task, {"loss": 1.0, score: train}, {"loss": 1.0, score: val}) == fit
+
+
+@pytest.mark.parametrize(("train", "val"), [({}, {}), ({"accuracy": 0.9}, {}), ({}, {"accuracy": 0.9})])
+def test_without_a_score_there_is_nothing_to_judge(train: dict[str, float], val: dict[str, float]) -> None:
+    assert judge_fit("classification", train, val) == "unknown"

@@ -1,0 +1,80 @@
+import torch
+from torch import Tensor, nn
+
+from runner.model.lenet import LeNet
+from runner.tracking.summary import count_parameters, summarize
+
+
+def test_only_parameters_that_training_may_change_are_counted() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    assert count_parameters(model) == 3 * 4 + 4 + 4 + 4 + 4 * 2 + 2
+    model[0].requires_grad_(False)
+    assert count_parameters(model) == 4 + 4 + 4 * 2 + 2
+
+
+def test_a_line_for_each_layer_and_each_parameter_tensor() -> None:
+    assert summarize(nn.Sequential(nn.Flatten(), nn.Linear(4, 300)), (1, 2, 2)).splitlines() == [
+        "Sequential",
+        "",
+        "layer  kind     output    parameters",
+        "0      Flatten  (B, 4)             0",
+        "1      Linear   (B, 300)       1,500",
+        "",
+        "parameter  shape       numbers",
+        "1.weight   (300, 4)      1,200",
+        "1.bias     (300,)          300",
+        "",
+        "1,500 trainable parameters",
+    ]
+
+
+def test_lenet_has_its_published_number_of_parameters() -> None:
+    text = summarize(LeNet((1, 32, 32), 10), (1, 32, 32))
+    assert "conv2  Conv2d     (B, 16, 10, 10)       2,416" in text
+    assert text.endswith("61,706 trainable parameters\n")
+
+
+def test_the_model_stays_as_it_was() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
+    model[1].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(0)
+    summarize(model, (4,))
+    assert [module.training for module in model.modules()] == [True, True, False, True]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert drawn == torch.rand(1)
+
+
+def test_the_model_stays_as_it_was_also_when_it_fails() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    try:
+        summarize(model, (5,))
+    except RuntimeError:
+        assert model.training
+        assert not model[0]._forward_hooks
+    else:
+        raise AssertionError("a wrong shape went through")
+
+
+def test_a_model_without_memory_can_be_summarized() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(10_000, 10_000))
+    assert "100,010,000 trainable parameters" in summarize(model, (10_000,))
+
+
+def test_layers_that_return_a_tuple_or_are_not_reached_have_a_line_too() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.unused = nn.LSTM(3, 5, batch_first=True), nn.Linear(1, 1)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            outputs: Tensor = self.lstm(inputs)[0]
+            return outputs
+
+    lines = [line.split() for line in summarize(Odd(), (7, 3)).splitlines()]
+    assert ["lstm", "LSTM", "(B,", "7,", "5)", "200"] in lines
+    assert ["unused", "Linear", "2"] in lines

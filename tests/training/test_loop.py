@@ -1,0 +1,357 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import checkpoint, equal, metrics_table, results
+from runner.config.schema import Config
+from runner.machine.distributed import World
+from runner.machine.signals import Stop
+from runner.tracking.results import Results, judge_fit
+from runner.tracking.tracker import Silent, Tracker
+from runner.training.build import build
+from runner.training.checkpoint import Checkpoints
+from runner.training.loop import (
+    are_finite,
+    differentiate,
+    epoch_is_over,
+    evaluate,
+    predict,
+    reduce,
+    samples_in_step,
+    train_epoch,
+)
+from runner.training.parts import Experiment
+from runner.training.state import Best, Clock, TrainState
+
+
+def state_of(exp: Experiment) -> TrainState:
+    return TrainState.start("classification", exp.device, Best("val/loss", "min"), Best("val/loss", "min"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    model: dict[str, torch.Tensor] = checkpoint(folder)["model"]
+    return model
+
+
+def test_the_loop_does_what_the_tutorial_does(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+    trained = runner("trainer.epochs=1", "optim.nesterov=true", "trainer.clip_norm=0.5")
+    exp = build(tiny("optim.nesterov=true"))
+    optimizer = torch.optim.SGD(exp.model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    for inputs, targets in exp.train.epoch(0):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(exp.model(inputs), targets).backward()
+        nn.utils.clip_grad_norm_(exp.model.parameters(), 0.5)
+        optimizer.step()
+    assert equal(weights(trained), dict(exp.model.state_dict()))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_accumulated_batches_equal_one_large_batch(runner: Callable[..., Path], reduction: str) -> None:
+    loss = [f"loss.reduction={reduction}", "optim.lr=0.001"]
+    large = runner(*loss, "trainer.batch_size=256")  # the last step of an epoch has 15 samples
+    small = runner(*loss, "trainer.batch_size=64", "trainer.accumulate=4")
+    for name, tensor in weights(large).items():
+        torch.testing.assert_close(weights(small)[name], tensor, rtol=1e-4, atol=1e-6)
+    assert results(small)["step"] == results(large)["step"] == 12
+
+
+def test_the_epoch_mean_weighs_each_sample_the_same(runner: Callable[..., Path]) -> None:
+    frozen = ["optim.lr=0", "trainer.epochs=1"]
+    unequal, whole = runner(*frozen, "trainer.batch_size=500"), runner(*frozen, "trainer.batch_size=1295")
+    for name in ("loss", "accuracy"):
+        assert results(unequal)["train"][name] == pytest.approx(results(whole)["train"][name], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "loss", "summed", "objective"),
+    [
+        ("mean", torch.tensor(2.0), 8.0, 1.0),
+        ("sum", torch.tensor(2.0), 2.0, 2.0),
+        ("none", torch.tensor([1.0, 2.0, 3.0, 2.0]), 8.0, 1.0),
+        ("none", torch.tensor([[1.0, 3.0], [2.0, 2.0], [1.0, 3.0], [2.0, 2.0]]), 8.0, 1.0),
+    ],
+)
+def test_a_batch_counts_with_its_share_of_the_step(
+    reduction: str, loss: torch.Tensor, summed: float, objective: float
+) -> None:
+    assert [value.item() for value in reduce(loss, reduction, samples=4, step_samples=8)] == [summed, objective]
+
+
+def test_the_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("trainer.batch_size=100", "trainer.accumulate=3"))
+    state = state_of(exp)
+    sizes = []
+    while not epoch_is_over(exp, state):
+        sizes.append(samples_in_step(exp, state))
+        state.position += 1
+    assert sizes == [300, 300, 300, 300, 95]
+
+
+def test_max_steps_ends_a_run_within_an_epoch(runner: Callable[..., Path]) -> None:
+    values = results(runner("trainer.max_steps=8"))
+    assert (values["status"], values["step"], values["epoch"]) == ("completed", 8, 1)
+    assert values["val"] != {}
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(runner: Callable[..., Path]) -> None:
+    stopped = runner("optim.lr=0", "trainer.epochs=9", "trainer.early_stopping.patience=3")
+    values = results(stopped)
+    assert (values["status"], values["epoch"]) == ("completed", 4)  # the first look sets the mark, three do not beat it
+    assert values["best"]["epoch"] == 1
+    assert len(metrics_table(stopped)) == 1 + 4
+
+
+def test_validation_can_be_every_so_many_epochs_or_steps(runner: Callable[..., Path]) -> None:
+    def looks(folder: Path) -> list[int]:
+        from helpers import scalars
+
+        return [step for tag, step, _ in scalars(folder) if tag == "val/loss"]
+
+    assert looks(runner("trainer.epochs=5", "trainer.validate_every=2")) == [12, 24, 30]
+    assert looks(runner("trainer.epochs=2", "trainer.validate_every='4 steps'")) == [4, 8, 12]
+
+
+def test_checkpoints_are_saved_every_so_many_steps(runner: Callable[..., Path]) -> None:
+    keep = [
+        "trainer.checkpoint.every_steps=4",
+        "trainer.checkpoint.every_epochs=null",
+        "trainer.checkpoint.keep_last=9",
+    ]
+    never_best = ["trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"]
+    folder = runner(*keep, *never_best, "optim.lr=0.01", "trainer.epochs=3")
+    steps = sorted(int(path.stem[5:]) for path in (folder / "checkpoints").glob("step-*.pt"))
+    assert steps == [4, 6, 8, 12, 16, 18]  # 6: the first validation is the best one so far; 18: the end
+
+
+def test_the_best_checkpoint_is_the_one_that_is_tested(
+    runner: Callable[..., Path], tiny: Callable[..., Config]
+) -> None:
+    folder = runner("trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max", "trainer.epochs=3")
+    values = results(folder)
+    best, last = checkpoint(folder, "best.pt"), checkpoint(folder, "last.pt")
+    assert (values["best"]["step"], best["step"], last["step"]) == (6, 6, 18)
+    exp = build(tiny())
+    exp.load_weights(best)
+    assert evaluate(exp, exp.test) == values["test"]
+
+
+def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+    folder = runner("trainer.ema=0.5", "trainer.epochs=1", "trainer.max_steps=1")
+    plain = runner("trainer.epochs=1", "trainer.max_steps=1")
+    saved = checkpoint(folder)
+    assert equal(saved["model"], checkpoint(plain)["model"])
+    before = dict(build(tiny()).model.named_parameters())
+    for name, after in saved["model"].items():
+        # the first update copies, as torch's AveragedModel has it too
+        torch.testing.assert_close(saved["ema"]["module"][name], after)
+        assert not torch.equal(before[name], after)
+    assert "learned" not in (folder / "run.log").read_text()  # that is for small models
+    two = checkpoint(runner("trainer.ema=0.5", "trainer.max_steps=2"))
+    for name, after in two["model"].items():
+        torch.testing.assert_close(two["ema"]["module"][name], 0.5 * saved["model"][name] + 0.5 * after)
+    exp = build(tiny("trainer.ema=0.5"))
+    assert exp.ema is not None
+    assert exp.judged is exp.ema.module
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_computes_in_half_and_keeps_weights_whole(
+    runner: Callable[..., Path], tiny: Callable[..., Config], precision: str
+) -> None:
+    exp = build(tiny(f"trainer.precision={precision}"))
+    with exp.autocast():
+        assert exp.model(next(exp.train.epoch())[0]).dtype == getattr(
+            torch, {"bf16": "bfloat16", "fp16": "float16"}[precision]
+        )
+    folder = runner(f"trainer.precision={precision}", "trainer.epochs=10", "optim.lr=0.1")
+    assert results(folder)["test"]["accuracy"] > 0.8
+    assert {tensor.dtype for tensor in weights(folder).values()} == {torch.float32}
+
+
+def test_a_scheduler_steps_by_step_or_by_epoch_and_knows_the_length_of_the_run(runner: Callable[..., Path]) -> None:
+    def rates(folder: Path) -> list[float]:
+        return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
+
+    by_epoch = rates(runner("scheduler=cosine", "scheduler.interval=epoch", "trainer.epochs=4", "optim.lr=1"))
+    assert by_epoch == pytest.approx([1, 0.8535534, 0.5, 0.1464466])
+    by_step = rates(runner("scheduler=cosine", "trainer.epochs=2", "optim.lr=1"))
+    half, last = 5 / 12, 11 / 12  # the rates of the last steps of the epochs: 5 and 11 of 12 steps done before them
+    cosine: Any = lambda done: (1 + torch.cos(torch.tensor(torch.pi * done)).item()) / 2  # noqa: E731
+    assert by_step == pytest.approx([cosine(half), cosine(last)], abs=1e-6)
+
+
+def test_evaluation_changes_neither_weights_nor_random_numbers(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("model.dropout=0.5", "model.norm=batch"))
+    before = {name: tensor.clone() for name, tensor in exp.model.state_dict().items()}
+    torch.manual_seed(0)
+    first = evaluate(exp, exp.val)
+    drawn = torch.rand(1)
+    assert evaluate(exp, exp.val) == first
+    torch.manual_seed(0)
+    assert drawn == torch.rand(1)
+    assert equal(before, dict(exp.model.state_dict()))
+
+
+def test_predictions_come_in_the_order_of_the_split(tiny: Callable[..., Config]) -> None:
+    exp = build(tiny("trainer.eval_batch_size=100"))
+    batches = list(predict(exp, exp.test))
+    assert [len(targets) for _, targets, _ in batches] == [100, 100, 100, 59]
+    assert torch.equal(torch.cat([targets for _, targets, _ in batches]), exp.test.source.targets)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("worst", ["loss", "gradient"])
+def test_what_is_not_finite_stops_before_the_update(workdir: Path, runner: Callable[..., Path], worst: str) -> None:
+    # The loss is infinite, or finite with a gradient that is no number, from the third step on.
+    (workdir / "poison_plugin.py").write_text(
+        "import torch\n"
+        "from runner.registry import LOSSES\n"
+        "class Poison(torch.nn.CrossEntropyLoss):\n"
+        "    calls = 0\n"
+        "    def forward(self, outputs, targets):\n"
+        "        value = super().forward(outputs, targets)\n"
+        "        Poison.calls += outputs.requires_grad and outputs.device.type != 'meta'\n"
+        "        if Poison.calls < 3: return value\n"
+        f"        return value / 0 if '{worst}' == 'loss' else value + (outputs * 0).sum().sqrt()\n"
+        "@LOSSES.register('poison')\n"
+        "def poison(): return Poison()\n"
+    )
+    (workdir / "mine" / "loss").mkdir(parents=True)
+    (workdir / "mine" / "loss" / "poison.yaml").write_text("name: poison\n")
+    every = "trainer.checkpoint.every_steps=1"
+    folder = runner("plugins=[poison_plugin]", "loss=poison", every, "--config-dir=mine", code=3)
+    message = results(folder)["error"]["message"]
+    assert message.startswith(f"step 3: the {worst}")
+    assert checkpoint(folder)["step"] == 2
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(folder).values())
+
+
+def test_fit_is_judged_by_training_and_validation() -> None:
+    assert judge_fit("classification", {"accuracy": 0.5}, {"accuracy": 0.5}) == "underfitting"
+    assert judge_fit("classification", {"accuracy": 0.99}, {"accuracy": 0.8}) == "overfitting"
+    assert judge_fit("regression", {"r2": 0.99}, {"r2": 0.95}) == "good fit"
+    assert judge_fit("regression", {}, {}) == "unknown"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_a_compiled_model_trains_to_the_same(runner: Callable[..., Path]) -> None:
+    compiled, plain = runner("trainer.compile=true"), runner()
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_lbfgs_does_what_torch_does_with_a_closure(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+    values = ["optim=lbfgs", "optim.lr=0.5", "optim.max_iter=4", "trainer.epochs=1", "trainer.clip_norm=0.5"]
+    trained = runner(*values)
+    exp = build(tiny(*values))
+    optimizer = torch.optim.LBFGS(exp.model.parameters(), lr=0.5, max_iter=4)
+    first = []
+    for inputs, targets in exp.train.epoch(0):
+        losses: list[float] = []
+
+        def closure(
+            inputs: torch.Tensor = inputs, targets: torch.Tensor = targets, seen: list[float] = losses
+        ) -> float:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(exp.model(inputs), targets)
+            loss.backward()
+            nn.utils.clip_grad_norm_(exp.model.parameters(), 0.5)
+            seen.append(loss.item())
+            return loss.item()
+
+        optimizer.step(closure)
+        assert len(losses) == 4
+        first.append(losses[0] * len(targets))
+    assert equal(weights(trained), dict(exp.model.state_dict()))
+    # The loss is counted once a step, before the update, however often the optimizer asks for it.
+    assert results(trained)["train"]["loss"] == pytest.approx(sum(first) / exp.train.samples, rel=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callable[..., Path], reduction: str) -> None:
+    lbfgs = ["optim=lbfgs", "optim.lr=0.1", "optim.max_iter=3", f"loss.reduction={reduction}", "trainer.epochs=1"]
+    large = runner(*lbfgs, "trainer.batch_size=256")
+    small = runner(*lbfgs, "trainer.batch_size=64", "trainer.accumulate=4")
+    for name, tensor in weights(large).items():
+        torch.testing.assert_close(weights(small)[name], tensor, rtol=1e-3, atol=1e-4)
+    assert results(small)["step"] == results(large)["step"] == 6
+    assert results(small)["train"]["loss"] == pytest.approx(results(large)["train"]["loss"], rel=1e-4)
+
+
+@pytest.mark.usefixtures("twins")
+def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, pair = build(tiny("optim=lbfgs")), build(tiny("optim=lbfgs"), World(0, 2))
+    batch = next(iter(alone.train.epoch(0)))
+    assert differentiate(pair, [batch], 512) == pytest.approx(differentiate(alone, [batch], 256), rel=1e-6)
+    for one, other in zip(alone.model.parameters(), pair.model.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad)
+
+    asked = set()
+
+    def ask(exp: Experiment, batches: list[tuple[torch.Tensor, torch.Tensor]], samples: int) -> float:
+        asked.add((sum(len(targets) for _, targets in batches), samples))
+        return 0.0
+
+    monkeypatch.setattr("runner.training.loop.differentiate", ask)
+    train_epoch(pair, state_of(pair), Silent(), Checkpoints(tmp_path, keep_last=1), Stop(), Clock())
+    assert asked == {(128, 256), (8, 15)}
+
+
+def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: Callable[..., Path]) -> None:
+    def rates(folder: Path) -> list[float]:
+        return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
+
+    plateau = ["scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.5", "trainer.epochs=6"]
+    worse = [*plateau, "optim.lr=1e-6", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"]
+    # The loss falls, which counts as worse: the first look sets the mark, every second one after it halves the rate.
+    assert rates(runner(*worse)) == pytest.approx([1e-6, 1e-6, 1e-6, 5e-7, 5e-7, 2.5e-7], rel=1e-6)
+    assert rates(runner(*worse, "trainer.validate_every=2")) == pytest.approx(
+        [1e-6] * 6
+    )  # three looks, the last too late
+    better = [*plateau, "scheduler.threshold=0", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=min"]
+    assert rates(runner(*better)) == pytest.approx([0.01] * 6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> None:
+    params = [nn.Parameter(torch.ones(size)) for size in (3, 1, 1000)]
+    for parameter in params[:2]:
+        parameter.grad = torch.full_like(parameter, 1e30)  # whose squares are not
+    assert are_finite(params)
+    assert [parameter.grad is None for parameter in params] == [False, False, True]
+    params[2].grad = torch.ones(1000)
+    params[2].grad[700] = bad
+    assert not are_finite(params)
+    params[2].grad[700] = 1
+    assert are_finite(params)
+    whole = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    assert are_finite([whole])
+    whole.grad = torch.tensor([1j, complex(0, bad)])
+    assert not are_finite([whole])
+
+
+def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    exp = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
+    state, checkpoints = state_of(exp), Checkpoints(tmp_path, keep_last=1)
+    tracker = Tracker(tmp_path, exp, Results.open(tmp_path, "gpu", 0, []))
+    tracker.progress = lambda step: torch.cuda.set_sync_debug_mode("error")  # type: ignore[method-assign]
+    try:
+        train_epoch(exp, state, tracker, checkpoints, Stop(), Clock())
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert state.step == exp.steps_per_epoch
+
+
+def test_a_summed_loss_keeps_no_graph() -> None:
+    summed, objective = reduce(torch.ones(1, requires_grad=True).sum(), "sum", samples=4, step_samples=8)
+    assert not summed.requires_grad
+    assert objective.requires_grad

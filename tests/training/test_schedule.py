@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from helpers import metrics_table
+from runner import cli
+from runner.config.schema import Config
+from runner.machine.distributed import ALONE
+from runner.training.checkpoint import load_checkpoint
+from runner.training.resume import assemble
+
+
+def rates(folder: Path) -> list[float]:
+    return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "warmup_cosine", "step", "exponential", "constant"])
+def test_a_run_that_is_trained_longer_goes_on_at_the_rates_of_the_longer_run(
+    runner: Callable[..., Path], scheduler: str
+) -> None:
+    values = [f"scheduler={scheduler}", "scheduler.interval=epoch"]
+    longer = runner(*values, "trainer.epochs=5")
+    extended = runner(*values, "trainer.epochs=2")
+    assert cli.main(["resume", str(extended), "trainer.epochs=5"]) == 0
+    assert rates(extended)[2:] == pytest.approx(rates(longer)[2:], rel=1e-9)
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adam"])
+def test_momentum_continues_in_the_longer_cycle_too(
+    runner: Callable[..., Path], tiny: Callable[..., Config], optim: str
+) -> None:
+    values = ["scheduler=one_cycle", f"optim={optim}"]
+    saved = load_checkpoint(runner(*values, "trainer.epochs=1") / "checkpoints" / "last.pt")
+    fresh, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, None, None)
+    for _ in range(saved["step"]):
+        fresh.optimizer.step()
+        fresh.scheduler.step()
+    resumed, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, None, saved)
+    key = "momentum" if optim == "sgd" else "betas"
+    for name in ("lr", key):
+        assert resumed.optimizer.param_groups[0][name] == fresh.optimizer.param_groups[0][name]
+        assert resumed.optimizer.param_groups[0][name] != saved["optimizer"]["param_groups"][0][name]
+
+
+def test_a_plateau_that_watches_another_metric_begins_anew(
+    runner: Callable[..., Path], tiny: Callable[..., Config]
+) -> None:
+    values = ["scheduler=plateau", "scheduler.patience=2", "trainer.epochs=4"]
+    saved = load_checkpoint(runner(*values) / "checkpoints" / "last.pt")
+    saved["scheduler"]["num_bad_epochs"] = 2
+    metric = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
+    for chosen, mode, best, bad in (
+        ([], "min", saved["scheduler"]["best"], 2),
+        (metric, "max", float("-inf"), 0),
+        (metric[:1], "min", float("inf"), 0),
+    ):
+        exp, _ = assemble(tiny(*values, *chosen), ALONE, None, saved)
+        assert isinstance(exp.scheduler, ReduceLROnPlateau)
+        assert (exp.scheduler.mode, exp.scheduler.best, exp.scheduler.num_bad_epochs) == (mode, best, bad)
+
+
+def test_the_rate_does_not_fall_while_the_new_metric_improves(runner: Callable[..., Path]) -> None:
+    folder = runner("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.01")
+    metric = ["trainer.checkpoint.metric=train/accuracy", "trainer.checkpoint.mode=max"]
+    assert cli.main(["resume", str(folder), "trainer.epochs=6", *metric]) == 0
+    table = [row.split(",") for row in metrics_table(folder)]
+    accuracy = [float(row[table[0].index("train/accuracy")]) for row in table[3:]]
+    assert accuracy == sorted(accuracy)
+    assert set(rates(folder)) == {0.01}
