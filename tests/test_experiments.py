@@ -56,8 +56,8 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_s0a_the_small_lenet_has_its_ten_parameter_tensors() -> None:
-    exp = build(compose_config(["experiment=lenet_small"]))
-    assert [tuple(parameter.shape) for parameter in exp.model.parameters()] == [
+    parts = build(compose_config(["experiment=lenet_small"]))
+    assert [tuple(parameter.shape) for parameter in parts.model.parameters()] == [
         *((6, 1, 3, 3), (6,), (16, 6, 3, 3), (16,), (120, 576), (120,), (84, 120), (84,), (10, 84), (10,)),
     ]
 
@@ -66,12 +66,12 @@ def test_s0b_one_random_image_is_learned_by_the_hand_written_rule(experiment: Ca
     found = losses(experiment("one_image", "trainer.epochs=5"))
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.1 * found[0]
-    exp = build(compose_config(["experiment=one_image"]))
-    bias = exp.model.get_parameter("conv1.bias")
+    parts = build(compose_config(["experiment=one_image"]))
+    bias = parts.model.get_parameter("conv1.bias")
     assert bias.grad is None
-    inputs, targets = next(exp.train.epoch())
+    inputs, targets = next(parts.train.epoch())
     assert (tuple(inputs.shape), tuple(targets.shape)) == ((1, 1, 32, 32), (1, 10))
-    exp.loss(exp.model(inputs), targets).backward()
+    parts.loss(parts.model(inputs), targets).backward()
     assert bias.grad is not None
     assert bias.grad.abs().sum() > 0
 
@@ -84,9 +84,9 @@ def test_s0c_each_optimizer_trains_with_each_loss(runner: Callable[..., Path], o
 
 
 def test_s1a_s2g_lenet_5_adapts_to_colour() -> None:
-    exp = build(compose_config(["model=lenet"]))
-    assert len(list(exp.model.parameters())) == 10
-    assert exp.model.get_parameter("fc1.weight").shape == (120, 400)
+    parts = build(compose_config(["model=lenet"]))
+    assert len(list(parts.model.parameters())) == 10
+    assert parts.model.get_parameter("fc1.weight").shape == (120, 400)
     colour = Spec("classification", in_shape=(3, 32, 32), out_features=10)
     assert build_model(compose_config(["model=lenet"]), colour)(torch.zeros(64, 3, 32, 32)).shape == (64, 10)
 
@@ -142,12 +142,12 @@ def test_s3_two_neurons_fit_the_parabola(experiment: Callable[..., Path]) -> Non
     folder = experiment("parabola")
     assert results(folder)["step"] == 100_000
     assert results(folder)["parameters"] == 7
-    exp = build(compose_config(["experiment=parabola"]))
+    parts = build(compose_config(["experiment=parabola"]))
     x, y = Parabola().load().samples
     assert isinstance(x, Tensor)
     for name in ("best.pt", "last.pt"):
-        exp.load_weights(checkpoint(folder, name))
-        assert (exp.model(x) - y).abs().max() < 0.01
+        parts.load_weights(checkpoint(folder, name))
+        assert (parts.model(x) - y).abs().max() < 0.01
     assert "microseconds a step" in (folder / "run.log").read_text()
     assert (folder / "plots" / "fit.png").stat().st_size > 1000
 
@@ -170,8 +170,8 @@ def test_s4b_the_mnist_network_learns_digits_from_idx_files(experiment: Callable
     assert "lr 0.025" in log
     with (folder / "metrics.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2
-    exp = build(compose_config(["experiment=mnist_cnn", "dataset.root=."]))
-    assert [tuple(parameter.shape) for parameter in exp.model.parameters()] == [
+    parts = build(compose_config(["experiment=mnist_cnn", "dataset.root=."]))
+    assert [tuple(parameter.shape) for parameter in parts.model.parameters()] == [
         *((32, 1, 3, 3), (32,), (64, 32, 3, 3), (64,), (128, 9216), (128,), (10, 128), (10,)),
     ]
 

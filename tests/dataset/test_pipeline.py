@@ -107,8 +107,8 @@ def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: s
 
 
 def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> None:
-    exp = build(composed("csv", "trainer.batch_size=100"))
-    ((inputs, _),) = exp.train.epoch()
+    parts = build(composed("csv", "trainer.batch_size=100"))
+    ((inputs, _),) = parts.train.epoch()
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(2))
 
@@ -153,9 +153,9 @@ def test_no_change_costs_nothing(tiny: Callable[..., Config], augment: str) -> N
 
 
 def test_pictures_are_changed_in_training_alone(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("dataset.augment={shift: 1, erase: 0.5}"))
-    assert exp.train.augment is not None
-    assert (exp.val.augment, exp.test.augment) == (None, None)
+    parts = build(tiny("dataset.augment={shift: 1, erase: 0.5}"))
+    assert parts.train.augment is not None
+    assert (parts.val.augment, parts.test.augment) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ def exported(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> tuple[
 
 def expected(run: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return raw inputs of the dataset and the outputs of the run's best model."""
-    exp, _ = trained(thaw(run / "config.yaml"), run, "best")
-    inputs = exp.test.raw(torch.arange(samples))
+    parts, _ = trained(thaw(run / "config.yaml"), run, "best")
+    inputs = parts.test.raw(torch.arange(samples))
     with torch.inference_mode():
-        return inputs, exp.judged.eval()(exp.test.normalise(inputs))
+        return inputs, parts.judged.eval()(parts.test.normalise(inputs))
 
 
 def test_safetensors_contain_the_weights(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

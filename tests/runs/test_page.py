@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from runs.test_compare import compared, write
 
 from runner.runs.page import TEMPLATE, page, thin
+from runs.test_compare import compared, write
 
 
 def test_long_curves_are_thinned_to_their_last_point() -> None:

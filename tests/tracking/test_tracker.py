@@ -136,9 +136,9 @@ def test_the_first_row_of_a_resumed_run_replaces_those_of_its_epoch_and_later(tm
 
 
 def test_a_parameter_without_numbers_has_no_histogram(workdir: Path, tiny: Callable[..., Config]) -> None:
-    exp = build(tiny())
-    exp.model.register_parameter("empty", torch.nn.Parameter(torch.empty(0, 3)))
-    tracker = Tracker(workdir, exp, Results.open(workdir, "name", 0, []))
+    parts = build(tiny())
+    parts.model.register_parameter("empty", torch.nn.Parameter(torch.empty(0, 3)))
+    tracker = Tracker(workdir, parts, Results.open(workdir, "name", 0, []))
     tracker.weights(0)
     tracker.close()
     (path,) = (workdir / "tensorboard").glob("events.*")

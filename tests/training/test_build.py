@@ -38,11 +38,11 @@ def test_the_way_in_is_the_configs_choice(tiny: Callable[..., Config]) -> None:
 
 
 def test_groups_take_parameters_by_name_and_the_first_pattern_wins(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: '1.*', lr: 0.25}]"))
-    names = {id(parameter): name for name, parameter in exp.model.named_parameters()}
+    parts = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: '1.*', lr: 0.25}]"))
+    names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     found = [
         ([names[id(p)] for p in group["params"]], group["lr"], group["momentum"])
-        for group in exp.optimizer.param_groups
+        for group in parts.optimizer.param_groups
     ]
     assert found == [
         (["1.bias", "3.bias"], 0.5, 0),
@@ -68,17 +68,17 @@ def test_frozen_parameters_are_not_trained() -> None:
 
 
 def test_a_loss_of_values_is_given_one_hot_targets_where_there_are_classes(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("loss=mse"))
-    assert isinstance(exp.loss, OneHot)
-    loss = exp.loss(torch.eye(10), torch.arange(10))
+    parts = build(tiny("loss=mse"))
+    assert isinstance(parts.loss, OneHot)
+    loss = parts.loss(torch.eye(10), torch.arange(10))
     assert loss == 0
-    assert exp.reduction == "mean"
+    assert parts.reduction == "mean"
 
 
 def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("loss.weight=balanced"))
-    counts = exp.train.source.targets.bincount()  # type: ignore[attr-defined]
-    torch.testing.assert_close(exp.loss.weight * counts, torch.full((10,), len(exp.train.source) / 10))
+    parts = build(tiny("loss.weight=balanced"))
+    counts = parts.train.source.targets.bincount()  # type: ignore[attr-defined]
+    torch.testing.assert_close(parts.loss.weight * counts, torch.full((10,), len(parts.train.source) / 10))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_pictures_lie_in_memory_as_the_model_is_fastest_or_as_asked(overrides: l
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_a_first_step_that_fp16_skips_leaves_no_mark(tiny: Callable[..., Config], name: str) -> None:
-    exp = build(tiny(f"optim={name}", "trainer.precision=fp16"))
-    assert exp.optimizer.param_groups[0]["fused"] is None
+    parts = build(tiny(f"optim={name}", "trainer.precision=fp16"))
+    assert parts.optimizer.param_groups[0]["fused"] is None
     assert build(tiny(f"optim={name}")).optimizer.param_groups[0]["fused"] is True
 
 

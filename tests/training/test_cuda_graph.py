@@ -33,22 +33,22 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def test_only_full_batches_use_the_graph(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
-    exp = build(tiny())
-    forward, full, part = record(exp), torch.rand(256, 1, 8, 8), torch.rand(15, 1, 8, 8)
+    parts = build(tiny())
+    forward, full, part = record(parts), torch.rand(256, 1, 8, 8), torch.rand(15, 1, 8, 8)
     for inputs in full, part:
-        torch.testing.assert_close(forward(inputs), exp.model(inputs))
+        torch.testing.assert_close(forward(inputs), parts.model(inputs))
     assert [len(inputs) for inputs in recordings] == [256]
 
 
 def test_capture_restores_model_and_random_state(tiny: Callable[..., Config], recordings: list[Tensor]) -> None:
-    exp = build(tiny("model.norm=batch"))
-    before = {name: tensor.clone() for name, tensor in exp.model.state_dict().items()}
+    parts = build(tiny("model.norm=batch"))
+    before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
     torch.manual_seed(0)
     random = torch.rand(3)
     torch.manual_seed(0)
-    record(exp)
+    record(parts)
     assert torch.equal(torch.rand(3), random)
-    after = exp.model.state_dict()
+    after = parts.model.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
@@ -56,10 +56,10 @@ def test_capture_error_is_reported(tiny: Callable[..., Config], monkeypatch: pyt
     def refuse(*arguments: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    exp = build(tiny())
+    parts = build(tiny())
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
     with pytest.raises(RunnerError, match=r"trainer.cuda_graph: model=mlp cannot be captured: operation not permitted"):
-        record(exp)
+        record(parts)
 
 
 def test_without_gpu_raises(tiny: Callable[..., Config]) -> None:
@@ -98,10 +98,10 @@ def test_replaced_buffer_raises(tiny: Callable[..., Config], recordings: list[Te
             self.batches = self.batches + 1
             return super().forward(inputs)
 
-    exp = build(tiny())
-    exp.model = Counting()
+    parts = build(tiny())
+    parts.model = Counting()
     with pytest.raises(RunnerError, match="cannot be captured: a buffer is replaced instead of updated in place"):
-        record(exp)
+        record(parts)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

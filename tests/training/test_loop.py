@@ -25,12 +25,12 @@ from runner.training.loop import (
     samples_in_step,
     train_epoch,
 )
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.state import Best, Clock, TrainState
 
 
-def state_of(exp: Experiment) -> TrainState:
-    return TrainState.start("classification", exp.device, Best("val/loss", "min"), Best("val/loss", "min"))
+def state_of(parts: Parts) -> TrainState:
+    return TrainState.start("classification", parts.device, Best("val/loss", "min"), Best("val/loss", "min"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -40,14 +40,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_the_loop_does_what_the_tutorial_does(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
     trained = runner("trainer.epochs=1", "optim.nesterov=true", "trainer.clip_norm=0.5")
-    exp = build(tiny("optim.nesterov=true"))
-    optimizer = torch.optim.SGD(exp.model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    for inputs, targets in exp.train.epoch(0):
+    parts = build(tiny("optim.nesterov=true"))
+    optimizer = torch.optim.SGD(parts.model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    for inputs, targets in parts.train.epoch(0):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(exp.model(inputs), targets).backward()
-        nn.utils.clip_grad_norm_(exp.model.parameters(), 0.5)
+        nn.functional.cross_entropy(parts.model(inputs), targets).backward()
+        nn.utils.clip_grad_norm_(parts.model.parameters(), 0.5)
         optimizer.step()
-    assert equal(weights(trained), dict(exp.model.state_dict()))
+    assert equal(weights(trained), dict(parts.model.state_dict()))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -83,11 +83,11 @@ def test_a_batch_counts_with_its_share_of_the_step(
 
 
 def test_the_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("trainer.batch_size=100", "trainer.accumulate=3"))
-    state = state_of(exp)
+    parts = build(tiny("trainer.batch_size=100", "trainer.accumulate=3"))
+    state = state_of(parts)
     sizes = []
-    while not epoch_is_over(exp, state):
-        sizes.append(samples_in_step(exp, state))
+    while not epoch_is_over(parts, state):
+        sizes.append(samples_in_step(parts, state))
         state.position += 1
     assert sizes == [300, 300, 300, 300, 95]
 
@@ -135,9 +135,9 @@ def test_the_best_checkpoint_is_the_one_that_is_tested(
     values = results(folder)
     best, last = checkpoint(folder, "best.pt"), checkpoint(folder, "last.pt")
     assert (values["best"]["step"], best["step"], last["step"]) == (6, 6, 18)
-    exp = build(tiny())
-    exp.load_weights(best)
-    assert evaluate(exp, exp.test) == values["test"]
+    parts = build(tiny())
+    parts.load_weights(best)
+    assert evaluate(parts, parts.test) == values["test"]
 
 
 def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
@@ -154,18 +154,18 @@ def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: 
     two = checkpoint(runner("trainer.ema=0.5", "trainer.max_steps=2"))
     for name, after in two["model"].items():
         torch.testing.assert_close(two["ema"]["module"][name], 0.5 * saved["model"][name] + 0.5 * after)
-    exp = build(tiny("trainer.ema=0.5"))
-    assert exp.ema is not None
-    assert exp.judged is exp.ema.module
+    parts = build(tiny("trainer.ema=0.5"))
+    assert parts.ema is not None
+    assert parts.judged is parts.ema.module
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_computes_in_half_and_keeps_weights_whole(
     runner: Callable[..., Path], tiny: Callable[..., Config], precision: str
 ) -> None:
-    exp = build(tiny(f"trainer.precision={precision}"))
-    with exp.autocast():
-        assert exp.model(next(exp.train.epoch())[0]).dtype == getattr(
+    parts = build(tiny(f"trainer.precision={precision}"))
+    with parts.autocast():
+        assert parts.model(next(parts.train.epoch())[0]).dtype == getattr(
             torch, {"bf16": "bfloat16", "fp16": "float16"}[precision]
         )
     folder = runner(f"trainer.precision={precision}", "trainer.epochs=10", "optim.lr=0.1")
@@ -186,22 +186,22 @@ def test_a_scheduler_steps_by_step_or_by_epoch_and_knows_the_length_of_the_run(r
 
 
 def test_evaluation_changes_neither_weights_nor_random_numbers(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("model.dropout=0.5", "model.norm=batch"))
-    before = {name: tensor.clone() for name, tensor in exp.model.state_dict().items()}
+    parts = build(tiny("model.dropout=0.5", "model.norm=batch"))
+    before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
     torch.manual_seed(0)
-    first = evaluate(exp, exp.val)
+    first = evaluate(parts, parts.val)
     drawn = torch.rand(1)
-    assert evaluate(exp, exp.val) == first
+    assert evaluate(parts, parts.val) == first
     torch.manual_seed(0)
     assert drawn == torch.rand(1)
-    assert equal(before, dict(exp.model.state_dict()))
+    assert equal(before, dict(parts.model.state_dict()))
 
 
 def test_predictions_come_in_the_order_of_the_split(tiny: Callable[..., Config]) -> None:
-    exp = build(tiny("trainer.eval_batch_size=100"))
-    batches = list(predict(exp, exp.test))
+    parts = build(tiny("trainer.eval_batch_size=100"))
+    batches = list(predict(parts, parts.test))
     assert [len(targets) for _, targets, _ in batches] == [100, 100, 100, 59]
-    assert torch.equal(torch.cat([targets for _, targets, _ in batches]), exp.test.source.targets)  # type: ignore[attr-defined]
+    assert torch.equal(torch.cat([targets for _, targets, _ in batches]), parts.test.source.targets)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("worst", ["loss", "gradient"])
@@ -248,28 +248,28 @@ def test_a_compiled_model_trains_to_the_same(runner: Callable[..., Path]) -> Non
 def test_lbfgs_does_what_torch_does_with_a_closure(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
     values = ["optim=lbfgs", "optim.lr=0.5", "optim.max_iter=4", "trainer.epochs=1", "trainer.clip_norm=0.5"]
     trained = runner(*values)
-    exp = build(tiny(*values))
-    optimizer = torch.optim.LBFGS(exp.model.parameters(), lr=0.5, max_iter=4)
+    parts = build(tiny(*values))
+    optimizer = torch.optim.LBFGS(parts.model.parameters(), lr=0.5, max_iter=4)
     first = []
-    for inputs, targets in exp.train.epoch(0):
+    for inputs, targets in parts.train.epoch(0):
         losses: list[float] = []
 
         def closure(
             inputs: torch.Tensor = inputs, targets: torch.Tensor = targets, seen: list[float] = losses
         ) -> float:
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(exp.model(inputs), targets)
+            loss = nn.functional.cross_entropy(parts.model(inputs), targets)
             loss.backward()
-            nn.utils.clip_grad_norm_(exp.model.parameters(), 0.5)
+            nn.utils.clip_grad_norm_(parts.model.parameters(), 0.5)
             seen.append(loss.item())
             return loss.item()
 
         optimizer.step(closure)
         assert len(losses) == 4
         first.append(losses[0] * len(targets))
-    assert equal(weights(trained), dict(exp.model.state_dict()))
+    assert equal(weights(trained), dict(parts.model.state_dict()))
     # The loss is counted once a step, before the update, however often the optimizer asks for it.
-    assert results(trained)["train"]["loss"] == pytest.approx(sum(first) / exp.train.samples, rel=1e-6)
+    assert results(trained)["train"]["loss"] == pytest.approx(sum(first) / parts.train.samples, rel=1e-6)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -295,7 +295,7 @@ def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(
 
     asked = set()
 
-    def ask(exp: Experiment, batches: list[tuple[torch.Tensor, torch.Tensor]], samples: int) -> float:
+    def ask(parts: Parts, batches: list[tuple[torch.Tensor, torch.Tensor]], samples: int) -> float:
         asked.add((sum(len(targets) for _, targets in batches), samples))
         return 0.0
 
@@ -340,15 +340,15 @@ def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> Non
 def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    exp = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
-    state, checkpoints = state_of(exp), Checkpoints(tmp_path, keep_last=1)
-    tracker = Tracker(tmp_path, exp, Results.open(tmp_path, "gpu", 0, []))
+    parts = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
+    state, checkpoints = state_of(parts), Checkpoints(tmp_path, keep_last=1)
+    tracker = Tracker(tmp_path, parts, Results.open(tmp_path, "gpu", 0, []))
     tracker.progress = lambda step: torch.cuda.set_sync_debug_mode("error")  # type: ignore[method-assign]
     try:
-        train_epoch(exp, state, tracker, checkpoints, Stop(), Clock())
+        train_epoch(parts, state, tracker, checkpoints, Stop(), Clock())
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert state.step == exp.steps_per_epoch
+    assert state.step == parts.steps_per_epoch
 
 
 def test_a_summed_loss_keeps_no_graph() -> None:

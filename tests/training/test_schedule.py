@@ -56,9 +56,9 @@ def test_a_plateau_that_watches_another_metric_begins_anew(
         (metric, "max", float("-inf"), 0),
         (metric[:1], "min", float("inf"), 0),
     ):
-        exp, _ = assemble(tiny(*values, *chosen), ALONE, None, saved)
-        assert isinstance(exp.scheduler, ReduceLROnPlateau)
-        assert (exp.scheduler.mode, exp.scheduler.best, exp.scheduler.num_bad_epochs) == (mode, best, bad)
+        parts, _ = assemble(tiny(*values, *chosen), ALONE, None, saved)
+        assert isinstance(parts.scheduler, ReduceLROnPlateau)
+        assert (parts.scheduler.mode, parts.scheduler.best, parts.scheduler.num_bad_epochs) == (mode, best, bad)
 
 
 def test_the_rate_does_not_fall_while_the_new_metric_improves(runner: Callable[..., Path]) -> None:

@@ -9,44 +9,44 @@ from runner.config.schema import Config
 from runner.machine.distributed import World
 from runner.training.build import build
 from runner.training.checkpoint import Snapshot, load_checkpoint, save_checkpoint
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.resume import starting_state
 from runner.training.snapshot import restore_process
 from runner.training.state import TrainState
 
 
 @pytest.fixture
-def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Experiment, TrainState]]:
+def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Parts, TrainState]]:
     """A run in a world, which has seen one sample with this loss."""
 
-    def make(world: World, loss: float) -> tuple[Experiment, TrainState]:
-        exp = build(tiny(), world)
-        state = starting_state(exp)
+    def make(world: World, loss: float) -> tuple[Parts, TrainState]:
+        parts = build(tiny(), world)
+        state = starting_state(parts)
         state.step = 7
         state.sums.update(torch.tensor(loss), torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
         state.fold()
-        return exp, state
+        return parts, state
 
     return make
 
 
-def saved_by(*processes: tuple[Experiment, TrainState]) -> Any:
+def saved_by(*processes: tuple[Parts, TrainState]) -> Any:
     """What the leader saves for all."""
-    first, *others = [{**state.state_dict(), "rng": {"of": exp.world.rank}} for exp, state in processes]
+    first, *others = [{**state.state_dict(), "rng": {"of": parts.world.rank}} for parts, state in processes]
     return {**first, "others": others}
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_what_two_processes_summed_is_there_once_however_many_go_on(
-    begun: Callable[..., tuple[Experiment, TrainState]], monkeypatch: pytest.MonkeyPatch, size: int
+    begun: Callable[..., tuple[Parts, TrainState]], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     restored: list[object] = []
     monkeypatch.setattr("runner.training.snapshot.restore_rng_state", lambda rng, device: restored.append(rng["of"]))
     saved = saved_by(begun(World(0, 2), 1.0), begun(World(1, 2), 10.0))
     losses, random = [], []
     for rank in range(size):
-        exp, state = begun(World(rank, size), 500.0)
-        restore_process(exp, state, saved)
+        parts, state = begun(World(rank, size), 500.0)
+        restore_process(parts, state, saved)
         state.sums._settle()
         losses.append(state.sums.sums[0].item())
         random.append(torch.initial_seed())
@@ -61,14 +61,14 @@ def test_what_two_processes_summed_is_there_once_however_many_go_on(
 
 
 def test_a_checkpoint_of_before_there_were_several_processes_is_taken_up(
-    begun: Callable[..., tuple[Experiment, TrainState]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    begun: Callable[..., tuple[Parts, TrainState]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.training.snapshot.restore_rng_state", lambda rng, device: None)
     saved = saved_by(begun(World(), 1.0))
     del saved["others"]
     save_checkpoint(tmp_path / "old.pt", saved)
-    exp, state = begun(World(), 500.0)
-    restore_process(exp, state, load_checkpoint(tmp_path / "old.pt"))
+    parts, state = begun(World(), 500.0)
+    restore_process(parts, state, load_checkpoint(tmp_path / "old.pt"))
     assert state.sums.compute()["loss"] == 1
 
 

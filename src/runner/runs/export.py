@@ -14,7 +14,7 @@ from runner.config.schema import Config
 from runner.errors import ConfigError, RunnerError
 from runner.machine.files import write_atomically
 from runner.runs.predict import trained
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 
 
 class Standalone(nn.Module):
@@ -65,13 +65,13 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
         raise ConfigError(
             f"--format {kind}: package {error.name} is not installed; run pip install 'runner[export]'"
         ) from error
-    exp, path = trained(config, folder, checkpoint)
-    exp.judged.eval()
-    inputs = exp.test.raw(torch.arange(min(2, len(exp.test.source)))).cpu()
-    model = exp.judged.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    module = Standalone(model, exp.test.mean.cpu(), exp.test.std.cpu(), inputs.dtype == torch.uint8).eval()
+    parts, path = trained(config, folder, checkpoint)
+    parts.judged.eval()
+    inputs = parts.test.raw(torch.arange(min(2, len(parts.test.source)))).cpu()
+    model = parts.judged.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module = Standalone(model, parts.test.mean.cpu(), parts.test.std.cpu(), inputs.dtype == torch.uint8).eval()
     target = (output or folder / "export" / f"model{suffix}").absolute()
-    description = describe(exp, path, kind, inputs)
+    description = describe(parts, path, kind, inputs)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write(module, inputs, target, description)
@@ -83,28 +83,28 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
     return target, target.with_name(target.name + ".json")
 
 
-def describe(exp: Experiment, checkpoint: Path, kind: str, inputs: Tensor) -> dict[str, Any]:
+def describe(parts: Parts, checkpoint: Path, kind: str, inputs: Tensor) -> dict[str, Any]:
     """Return the description of an exported model: its inputs, normalization and outputs."""
     dtype = str(inputs.dtype).removeprefix("torch.")
     return {
         "schema": 1,
         "format": kind,
         "checkpoint": str(checkpoint),
-        "model": {"name": exp.config.model.name, **exp.config.model.values},
-        "input": {"name": "inputs", "shape": ["batch", *exp.spec.in_shape], "dtype": dtype},
+        "model": {"name": parts.config.model.name, **parts.config.model.values},
+        "input": {"name": "inputs", "shape": ["batch", *parts.spec.in_shape], "dtype": dtype},
         "normalise": {
             "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
-            "mean": exp.test.mean.flatten().tolist(),
-            "std": exp.test.std.flatten().tolist(),
+            "mean": parts.test.mean.flatten().tolist(),
+            "std": parts.test.std.flatten().tolist(),
             "inside": kind != "safetensors",
         },
         "output": {
             "name": "outputs",
-            "shape": ["batch", exp.spec.out_features],
-            "task": exp.spec.task,
-            "rescale": {"std": exp.spec.target_std, "mean": exp.spec.target_mean, "inside": kind != "safetensors"},
+            "shape": ["batch", parts.spec.out_features],
+            "task": parts.spec.task,
+            "rescale": {"std": parts.spec.target_std, "mean": parts.spec.target_mean, "inside": kind != "safetensors"},
         },
-        "classes": list(exp.spec.classes),
+        "classes": list(parts.spec.classes),
     }
 
 

@@ -18,10 +18,10 @@ from runner.runs.tables import as_csv
 from runner.training.build import build
 from runner.training.checkpoint import load_checkpoint
 from runner.training.loop import evaluate
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 
 
-def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, Path]:
+def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Parts, Path]:
     """The parts of a run with the weights of a checkpoint: `best`, `last`, or a file; and that file.
 
     Raises:
@@ -32,27 +32,27 @@ def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Experiment, 
         raise ConfigError(f"--checkpoint: {path} does not exist; allowed: best, last, or a file")
     saved = load_checkpoint(path)
     there = saved["spec"]
-    exp = build(config, trained=there)
+    parts = build(config, trained=there)
     try:
-        exp.load_weights(saved)
+        parts.load_weights(saved)
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{path}: does not fit model={config.model.name} with this dataset: {error}") from error
-    if tuple(there["classes"]) != exp.spec.classes:
-        raise ConfigError(f"dataset: its classes are {exp.spec.classes}, the model knows {tuple(there['classes'])}")
-    return exp, path
+    if tuple(there["classes"]) != parts.spec.classes:
+        raise ConfigError(f"dataset: its classes are {parts.spec.classes}, the model knows {tuple(there['classes'])}")
+    return parts, path
 
 
 def evaluate_run(config: Config, folder: Path, checkpoint: str, split: str) -> dict[str, Any]:
     """The metrics of a run's model on the validation or the test split of the config's dataset."""
-    exp, path = trained(config, folder, checkpoint)
-    batches = {"val": exp.val, "test": exp.test}[split]
+    parts, path = trained(config, folder, checkpoint)
+    batches = {"val": parts.val, "test": parts.test}[split]
     return {
         "run": str(folder),
         "checkpoint": str(path),
         "dataset": config.dataset.name,
         "split": split,
         "samples": batches.samples,
-        "metrics": evaluate(exp, batches),
+        "metrics": evaluate(parts, batches),
     }
 
 
@@ -64,29 +64,29 @@ def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Pat
     For classification a row has the class, its probability, and the probability of every class; for regression, the
     numbers.
     """
-    exp, _ = trained(config, folder, checkpoint)
-    exp.judged.eval()
+    parts, _ = trained(config, folder, checkpoint)
+    parts.judged.eval()
     rows, unread = [], 0
     for file in find_files(files):
         try:
-            for name, inputs in read_inputs(file, exp.spec):
-                rows.append({"input": name, **answer(exp, inputs)})
+            for name, inputs in read_inputs(file, parts.spec):
+                rows.append({"input": name, **answer(parts, inputs)})
         except DataError as error:
             print(f"error: {error}", file=sys.stderr)
             unread += 1
     return rows, unread
 
 
-def answer(exp: Experiment, inputs: Tensor) -> dict[str, Any]:
+def answer(parts: Parts, inputs: Tensor) -> dict[str, Any]:
     """What the model says of one input, shape in_shape."""
-    with torch.inference_mode(), exp.autocast():
-        outputs = exp.judged(exp.test.normalise(inputs[None].to(exp.device)))[0].float()
-    if exp.spec.task == "regression":
+    with torch.inference_mode(), parts.autocast():
+        outputs = parts.judged(parts.test.normalise(inputs[None].to(parts.device)))[0].float()
+    if parts.spec.task == "regression":
         return {f"output{index}": value for index, value in enumerate(outputs.tolist())}
     probabilities = outputs.softmax(0).tolist()
     best = int(outputs.argmax())
-    each = {f"p({name})": value for name, value in zip(exp.spec.classes, probabilities, strict=True)}
-    return {"class": exp.spec.classes[best], "probability": probabilities[best], **each}
+    each = {f"p({name})": value for name, value in zip(parts.spec.classes, probabilities, strict=True)}
+    return {"class": parts.spec.classes[best], "probability": probabilities[best], **each}
 
 
 def find_files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from runner.tracking.tracker import Silent, Tracker, cut_back, refuse_links
 from runner.training.checkpoint import Checkpoints, Snapshot, load_checkpoint
 from runner.training.loop import fit, predict
 from runner.training.metrics import Metrics
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.resume import assemble, load
 from runner.training.state import TrainState
 
@@ -72,9 +72,9 @@ def follow(config: Config, world: World, checkpoints: Checkpoints, rungs: Rungs 
     with Stop(world=world) as stop:
         try:
             saved, _ = load(config, checkpoints, rungs) if resume else (None, [])
-            exp, state = assemble(config, world, rungs, saved)
+            parts, state = assemble(config, world, rungs, saved)
             stop.can_wait = True
-            fit(exp, state, Silent(), checkpoints, stop)
+            fit(parts, state, Silent(), checkpoints, stop)
         except KeyboardInterrupt:
             return stop.exit_code
         except (ConfigError, Diverged) as error:  # which all find, and the leader tells
@@ -115,8 +115,8 @@ def lead(
                         for warning in warnings:
                             log.warning(warning)
                         prepare(config, folder, saved, results, resume)
-                        exp, state = assemble(config, world, rungs, saved)
-                        exit_code = train_and_test(exp, state, folder, checkpoints, results, stop, swept, not saved)
+                        parts, state = assemble(config, world, rungs, saved)
+                        exit_code = train_and_test(parts, state, folder, checkpoints, results, stop, swept, not saved)
                     except (Exception, SystemExit) as error:
                         exit_code = leave(results, stop, error) if stop.cut_short else report(error, results)
                 except KeyboardInterrupt:
@@ -135,7 +135,7 @@ def prepare(config: Config, folder: Path, saved: Snapshot | None, results: Resul
 
 
 def train_and_test(
-    exp: Experiment,
+    parts: Parts,
     state: TrainState,
     folder: Path,
     checkpoints: Checkpoints,
@@ -145,46 +145,46 @@ def train_and_test(
     is_new: bool,
 ) -> int:
     """The steps of a run, from where its state stands. Returns the exit code; raises what goes wrong."""
-    announce(exp, state, folder)
+    announce(parts, state, folder)
 
-    tracker = Tracker(folder, exp, results)
+    tracker = Tracker(folder, parts, results)
     try:
         if is_new:
-            describe_run(exp, folder, tracker, swept)
-        results.update(parameters=count_parameters(exp.model))
+            describe_run(parts, folder, tracker, swept)
+        results.update(parameters=count_parameters(parts.model))
         stop.can_wait = True
-        fit(exp, state, tracker, checkpoints, stop)
+        fit(parts, state, tracker, checkpoints, stop)
         if not stop.requested:
             stop.alone()
-            test_best(exp, state, checkpoints, tracker, results, folder, stop)
+            test_best(parts, state, checkpoints, tracker, results, folder, stop)
     finally:
         tracker.close()
-    results.progress(state, exp)
+    results.progress(state, parts)
     if stop.requested:
         results.end("interrupted")
         log.info("%s: stopped and saved at step %d.", stop.requested.name, state.step)
         return stop.exit_code
-    fit_is = judge_fit(exp.spec.task, state.train, state.val)
+    fit_is = judge_fit(parts.spec.task, state.train, state.val)
     results.end("stopped early" if state.behind else "completed", fit=fit_is)
     return 0
 
 
-def announce(exp: Experiment, state: TrainState, folder: Path) -> None:
+def announce(parts: Parts, state: TrainState, folder: Path) -> None:
     """What a person wants to know before the training starts."""
-    several = f", {exp.world.size} processes" if exp.world.size > 1 else ""
-    config, (train, val, test) = exp.config, (len(batches.source) for batches in (exp.train, exp.val, exp.test))
-    parameters, samples = count_parameters(exp.model), config.trainer.batch_size * config.trainer.accumulate
+    several = f", {parts.world.size} processes" if parts.world.size > 1 else ""
+    config, (train, val, test) = parts.config, (len(batches.source) for batches in (parts.train, parts.val, parts.test))
+    parameters, samples = count_parameters(parts.model), config.trainer.batch_size * config.trainer.accumulate
     typed = read_overrides(folder / "overrides.yaml")
     lines = [
         f"folder   {relative(folder)}",
         *([f"config   {' '.join(typed)}"] if typed else []),
-        f"model    {config.model.name}, {parameters:,} parameters, on {describe(exp.device)}{several}",
+        f"model    {config.model.name}, {parameters:,} parameters, on {describe(parts.device)}{several}",
         f"data     {config.dataset.name}, {train:,} training, {val:,} validation, {test:,} test samples",
-        f"train    {config.loss.name}, {config.optim.name}, {exp.total_steps:,} steps of {samples:,} samples",
+        f"train    {config.loss.name}, {config.optim.name}, {parts.total_steps:,} steps of {samples:,} samples",
     ]
-    for group in exp.optimizer.param_groups if config.optim.groups else []:
+    for group in parts.optimizer.param_groups if config.optim.groups else []:
         own = " ".join(f"{key} {group[key]}" for key in own_keys(config))
-        lines.append(f"group    {own}: {', '.join(names_of(exp, group['params']))}")
+        lines.append(f"group    {own}: {', '.join(names_of(parts, group['params']))}")
     if state.step:
         lines.append(f"resumed  after step {state.step:,}, epoch {state.epoch}")
     for line in lines:
@@ -196,23 +196,23 @@ def own_keys(config: Config) -> list[str]:
     return list(dict.fromkeys(["lr", *(key for group in config.optim.groups for key in group if key != "match")]))
 
 
-def names_of(exp: Experiment, parameters: list[Tensor]) -> list[str]:
+def names_of(parts: Parts, parameters: list[Tensor]) -> list[str]:
     """The names of parameters in the model."""
-    return [name for name, parameter in exp.model.named_parameters() if any(parameter is p for p in parameters)]
+    return [name for name, parameter in parts.model.named_parameters() if any(parameter is p for p in parameters)]
 
 
-def describe_run(exp: Experiment, folder: Path, tracker: Tracker, swept: Mapping[str, Any]) -> None:
+def describe_run(parts: Parts, folder: Path, tracker: Tracker, swept: Mapping[str, Any]) -> None:
     """Writes down what the run is: model, environment, and in TensorBoard config and hyperparameters."""
-    model = summarize(exp.model, exp.spec.in_shape)
-    environment = describe_environment(describe(exp.device))
+    model = summarize(parts.model, parts.spec.in_shape)
+    environment = describe_environment(describe(parts.device))
     write_atomically(folder / "model.txt", model)
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-    everything = flatten(exp.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
+    everything = flatten(parts.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
     tracker.describe({"model": model, "config": (folder / "config.yaml").read_text("utf-8")}, swept or everything)
 
 
 def test_best(
-    exp: Experiment,
+    parts: Parts,
     state: TrainState,
     checkpoints: Checkpoints,
     tracker: Tracker,
@@ -221,11 +221,13 @@ def test_best(
     stop: Stop,
 ) -> None:
     """The best checkpoint on the test split: metrics, and pictures of what it gets right and wrong."""
-    exp.load_weights(load_checkpoint(checkpoints.best if checkpoints.best.exists() else checkpoints.last, exp.device))
-    metrics, parts = Metrics(exp.spec.task, exp.device), []
-    for outputs, targets, loss in predict(exp, exp.test):
+    parts.load_weights(
+        load_checkpoint(checkpoints.best if checkpoints.best.exists() else checkpoints.last, parts.device)
+    )
+    metrics, found = Metrics(parts.spec.task, parts.device), []
+    for outputs, targets, loss in predict(parts, parts.test):
         metrics.update(loss, outputs, targets)
-        parts.append((outputs.cpu(), targets.cpu()))
+        found.append((outputs.cpu(), targets.cpu()))
         if stop.requested:
             return
     test = metrics.compute()
@@ -233,34 +235,34 @@ def test_best(
     tracker.scalars({f"test/{name}": value for name, value in test.items()}, results.values["step"])
     numbers = "  ".join(f"{name} {value:.4g}" for name, value in test.items())
     log.info("test     best checkpoint, of epoch %d: %s", state.best.epoch, numbers)
-    all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    for line in details(exp, state, all_outputs, all_targets):
+    all_outputs, all_targets = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    for line in details(parts, state, all_outputs, all_targets):
         log.info(line)
     tracker.weights(results.values["step"])
     try:
-        draw(exp, all_outputs, all_targets, folder)
+        draw(parts, all_outputs, all_targets, folder)
         tracker.pictures(results.values["step"])
     except Exception:  # a picture is not worth a run
         log.warning("The plots could not be drawn.", exc_info=True)
 
 
-def details(exp: Experiment, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
+def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
     """What the numbers alone do not tell: cost of a step, recall of each class, small models' weights."""
     waiting = state.data_seconds / max(state.seconds, 1e-9)
     lines = [
         f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving",
         f"waiting  {waiting:.1%} of the time for data",
     ]
-    if exp.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
+    if parts.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
         lines.append("hint     more runs than cores on this machine: device.threads=1 makes each of them faster")
-    if waiting > 0.2 and not exp.config.dataset.in_memory:
+    if waiting > 0.2 and not parts.config.dataset.in_memory:
         lines.append("hint     more dataset.workers read faster; device.threads=1 leaves them the other cores")
-    if exp.spec.task == "classification" and len(exp.spec.classes) <= 20:
-        right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(exp.spec.classes))
-        recall = right / torch.bincount(targets, minlength=len(exp.spec.classes)).clamp(min=1)
-        lines += packed("recall   ", [f"{name} {r:.2f}" for name, r in zip(exp.spec.classes, recall, strict=True)])
-    if count_parameters(exp.model) <= 16:
-        for name, parameter in exp.judged.named_parameters():
+    if parts.spec.task == "classification" and len(parts.spec.classes) <= 20:
+        right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(parts.spec.classes))
+        recall = right / torch.bincount(targets, minlength=len(parts.spec.classes)).clamp(min=1)
+        lines += packed("recall   ", [f"{name} {r:.2f}" for name, r in zip(parts.spec.classes, recall, strict=True)])
+    if count_parameters(parts.model) <= 16:
+        for name, parameter in parts.judged.named_parameters():
             lines.append(f"learned  {name} = {', '.join(f'{value:.4f}' for value in parameter.flatten().tolist())}")
     return lines
 
@@ -281,11 +283,11 @@ def packed(head: str, parts: Sequence[str], width: int = 80) -> list[str]:
     return lines
 
 
-def draw(exp: Experiment, outputs: Tensor, targets: Tensor, folder: Path) -> None:
+def draw(parts: Parts, outputs: Tensor, targets: Tensor, folder: Path) -> None:
     """All pictures of plots/, of the test split's outputs and targets in their order."""
     from runner.tracking.pictures import draw_pictures  # matplotlib: a quarter of a second to import
 
-    draw_pictures(exp, outputs, targets, folder / "metrics.csv", folder / "plots")
+    draw_pictures(parts, outputs, targets, folder / "metrics.csv", folder / "plots")
 
 
 def leave(results: Results, stop: Stop, error: BaseException | None = None) -> int:

@@ -12,7 +12,6 @@ from runner.machine.files import write_atomically
 
 if TYPE_CHECKING:  # who only reads results needs no torch
     from runner.training.metrics import Task
-    from runner.training.parts import Experiment
     from runner.training.state import TrainState
 
 Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
@@ -78,10 +77,10 @@ class Results:
         """What came of the run, in one write: whoever reads that it has ended reads all of it."""
         self.update(status=status, finished=now(), **changes)
 
-    def progress(self, state: "TrainState", exp: "Experiment") -> None:
+    def progress(self, state: "TrainState", parts: "Experiment") -> None:
         """How far the training has come."""
-        full = exp.train.size * exp.config.trainer.accumulate
-        samples = state.epoch * exp.train.samples + min(state.position * full, exp.train.samples)
+        full = parts.train.size * parts.config.trainer.accumulate
+        samples = state.epoch * parts.train.samples + min(state.position * full, parts.train.samples)
         best = state.best
         self.update(
             epoch=state.epoch,

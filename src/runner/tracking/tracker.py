@@ -23,7 +23,7 @@ from runner.tracking.graph import graph_of
 from runner.tracking.profile import Profile
 from runner.tracking.results import Results
 from runner.training.metrics import NAMES
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.state import TrainState
 
 log = logging.getLogger("runner")
@@ -35,17 +35,19 @@ class Tracker:
 
     Args:
         folder: the run folder.
-        exp: says what there will be to show.
+        parts: says what there will be to show.
         results: told of each epoch.
     """
 
-    def __init__(self, folder: Path, exp: Experiment, results: Results) -> None:
-        self.folder, self.exp, self.results = folder, exp, results
-        self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[exp.spec.task]]
+    def __init__(self, folder: Path, parts: Parts, results: Results) -> None:
+        self.folder, self.exp, self.results = folder, parts, results
+        self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[parts.spec.task]]
         self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
-        self.board = EventFile(folder / "tensorboard") if exp.config.logger.name == "tensorboard" else None
-        self.bar = Bar(exp.total_steps, exp.train.size * exp.config.trainer.accumulate) if console.is_terminal else None
-        self.profile = Profile(folder / "profile", exp.device) if exp.config.trainer.profile else None
+        self.board = EventFile(folder / "tensorboard") if parts.config.logger.name == "tensorboard" else None
+        self.bar = (
+            Bar(parts.total_steps, parts.train.size * parts.config.trainer.accumulate) if console.is_terminal else None
+        )
+        self.profile = Profile(folder / "profile", parts.device) if parts.config.trainer.profile else None
 
     def describe(self, texts: Mapping[str, str], hyperparameters: Mapping[str, Any]) -> None:
         """What the run is: texts, the model's graph, its first weights, and the row of the HPARAMS tab."""

@@ -26,11 +26,11 @@ from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS, SCHEDULERS
 from runner.speed.labels import label_always
 from runner.speed.start import speed_up
 from runner.training.ema import MovingAverage
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.schedule import schedule_length
 
 
-def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Experiment:
+def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Parts:
     """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
 
     Args:
@@ -61,7 +61,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
-    experiment = Experiment(
+    experiment = Parts(
         config=config,
         spec=spec,
         device=device,

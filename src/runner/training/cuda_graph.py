@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from runner.errors import RunnerError
 from runner.machine.seeds import restore_rng_state, rng_state
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 
 
 class _Whole(nn.Module):
@@ -26,7 +26,7 @@ def tensors_of(model: nn.Module) -> list[Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
-def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
+def record(parts: Parts) -> Callable[[Tensor], Tensor]:
     """Capture the model's forward and backward passes for full training batches.
 
     Batches of any other size, such as the last one of an epoch, go through the model itself. The capture runs the
@@ -34,7 +34,7 @@ def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
     in the graph's memory, and the next batch overwrites them.
 
     Args:
-        exp: experiment on a CUDA device.
+        parts: experiment on a CUDA device.
 
     Returns:
         A function from inputs to outputs that replaces the model in the training loop.
@@ -42,24 +42,24 @@ def record(exp: Experiment) -> Callable[[Tensor], Tensor]:
     Raises:
         RunnerError: the model cannot be captured, for example because it reads a value from the device.
     """
-    samples = len(exp.world.share(torch.arange(exp.train.size)))
-    shape = torch.Size((samples, *exp.spec.in_shape))
-    tensors = tensors_of(exp.model)
-    before, random = [tensor.detach().clone() for tensor in tensors], rng_state(exp.device)
-    exp.model.train()
+    samples = len(parts.world.share(torch.arange(parts.train.size)))
+    shape = torch.Size((samples, *parts.spec.in_shape))
+    tensors = tensors_of(parts.model)
+    before, random = [tensor.detach().clone() for tensor in tensors], rng_state(parts.device)
+    parts.model.train()
     try:
-        with exp.autocast(cache_enabled=False):
+        with parts.autocast(cache_enabled=False):
             sample = torch.zeros(shape, device=exp.device)
-            recorded: Any = torch.cuda.make_graphed_callables(_Whole(exp.model), (sample,))
-        if any(now is not then for now, then in zip(tensors_of(exp.model), tensors, strict=True)):
+            recorded: Any = torch.cuda.make_graphed_callables(_Whole(parts.model), (sample,))
+        if any(now is not then for now, then in zip(tensors_of(parts.model), tensors, strict=True)):
             raise RuntimeError("a buffer is replaced instead of updated in place")
     except (RuntimeError, AssertionError) as error:
         raise RunnerError(
-            f"trainer.cuda_graph: model={exp.config.model.name} cannot be captured: {error}; "
+            f"trainer.cuda_graph: model={parts.config.model.name} cannot be captured: {error}; "
             "set trainer.cuda_graph=false"
         ) from error
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):
             tensor.copy_(value)
-    restore_rng_state(random, exp.device)
-    return lambda inputs: recorded(inputs) if inputs.shape == shape else exp.model(inputs)
+    restore_rng_state(random, parts.device)
+    return lambda inputs: recorded(inputs) if inputs.shape == shape else parts.model(inputs)

@@ -23,7 +23,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
-class Experiment:
+class Parts:
     """All parts of a run, on its device.
 
     `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its

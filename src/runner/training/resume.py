@@ -10,7 +10,7 @@ from runner.sweep.halving import Rungs
 from runner.training.build import build
 from runner.training.checkpoint import Checkpoints, Snapshot
 from runner.training.cuda_graph import record
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.snapshot import restore
 from runner.training.state import Best, TrainState
 
@@ -63,25 +63,25 @@ def refuse_another(config: Config, saved: Snapshot) -> None:
         raise ConfigError(*problems)
 
 
-def assemble(
-    config: Config, world: World, rungs: Rungs | None, saved: Snapshot | None
-) -> tuple[Experiment, TrainState]:
+def assemble(config: Config, world: World, rungs: Rungs | None, saved: Snapshot | None) -> tuple[Parts, TrainState]:
     """The parts and the state of a run, from the beginning or from what was saved."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
-    exp = build(config, world)
+    parts = build(config, world)
     if config.trainer.cuda_graph:
-        exp.forward = record(exp)
+        parts.forward = record(parts)
     keep_freed_memory()
-    exp.rungs = rungs
-    state = starting_state(exp)
+    parts.rungs = rungs
+    state = starting_state(parts)
     if saved:
-        restore(exp, state, saved)
-    return exp, state
+        restore(parts, state, saved)
+    return parts, state
 
 
-def starting_state(exp: Experiment) -> TrainState:
+def starting_state(parts: Parts) -> TrainState:
     """The state before the first step."""
-    keep, early = exp.config.trainer.checkpoint, exp.config.trainer.early_stopping
+    keep, early = parts.config.trainer.checkpoint, parts.config.trainer.early_stopping
     best = Best(keep.metric, keep.mode)
-    return TrainState.start(exp.spec.task, exp.device, best, Best(early.metric, early.mode, early.min_delta), exp.world)
+    return TrainState.start(
+        parts.spec.task, parts.device, best, Best(early.metric, early.mode, early.min_delta), parts.world
+    )

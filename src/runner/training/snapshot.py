@@ -5,28 +5,28 @@ from typing import cast
 
 from runner.machine.seeds import derive, restore_rng_state, rng_state, seed_everything
 from runner.training.checkpoint import FORMAT, Snapshot
-from runner.training.parts import Experiment
+from runner.training.parts import Parts
 from runner.training.state import OWN, TrainState
 
 log = logging.getLogger("runner")
 
 
-def take(exp: Experiment, state: TrainState, files: dict[str, int]) -> Snapshot:
+def take(parts: Parts, state: TrainState, files: dict[str, int]) -> Snapshot:
     """Return all that is needed to continue bit for bit. Every process calls it; the leader saves the result.
 
     Args:
-        exp: the parts, with their weights.
+        parts: the parts, with their weights.
         state: where the training stands.
         files: length of each file that grows, by its path in the run folder.
     """
-    now = {**state.state_dict(), "rng": rng_state(exp.device)}
-    others = exp.world.gather({key: now[key] for key in (*OWN, "rng")})
+    now = {**state.state_dict(), "rng": rng_state(parts.device)}
+    others = parts.world.gather({key: now[key] for key in (*OWN, "rng")})
     contents = {
         "format": FORMAT,
-        "config": exp.config.model_dump(),
-        "spec": exp.spec.state_dict(),
-        "data": exp.data,
-        **exp.state_dict(),
+        "config": parts.config.model_dump(),
+        "spec": parts.spec.state_dict(),
+        "data": parts.data,
+        **parts.state_dict(),
         **now,
         "others": others,
         "files": files,
@@ -34,27 +34,27 @@ def take(exp: Experiment, state: TrainState, files: dict[str, int]) -> Snapshot:
     return cast(Snapshot, contents)  # its keys are compared with Snapshot's by a test
 
 
-def restore(exp: Experiment, state: TrainState, saved: Snapshot) -> None:
+def restore(parts: Parts, state: TrainState, saved: Snapshot) -> None:
     """Bring the parts, the state and the random numbers of a new run to where a checkpoint was taken."""
-    exp.load_state_dict(saved)
-    if saved["data"] not in (None, exp.data):
+    parts.load_state_dict(saved)
+    if saved["data"] not in (None, parts.data):
         log.warning("the training data has changed since the checkpoint: the run goes on with it as it is now")
-    restore_process(exp, state, saved)
+    restore_process(parts, state, saved)
 
 
-def restore_process(exp: Experiment, state: TrainState, saved: Snapshot) -> None:
+def restore_process(parts: Parts, state: TrainState, saved: Snapshot) -> None:
     """Restore what each process has of its own; if their number has changed, the leader takes the sums of all."""
-    world, others = exp.world, saved["others"]
+    world, others = parts.world, saved["others"]
     if len(others) == world.size - 1:
         own = {**saved, **[saved, *others][world.rank]}
         state.load_state_dict(own)
-        restore_rng_state(own["rng"], exp.device)
+        restore_rng_state(own["rng"], parts.device)
         return
     state.load_state_dict(saved)
     if world.leads:
-        restore_rng_state(saved["rng"], exp.device)
+        restore_rng_state(saved["rng"], parts.device)
         for other in others:
             state.add_sums(other)
     else:
-        seed_everything(derive(exp.config.seed, "training", *world.salt, state.step))
+        seed_everything(derive(parts.config.seed, "training", *world.salt, state.step))
         state.reset_sums()

@@ -20,12 +20,12 @@ SCALARS, SAVES = 10_000, 60
 
 
 def measure(folder: Path) -> None:
-    exp = build(compose_config(["device=cpu"]))
-    for inputs, targets in exp.train.epoch():
-        exp.loss(exp.model(inputs), targets).backward()
-        exp.optimizer.step()
-    report, state = Report(), starting_state(exp)
-    tracker = Tracker(folder, exp, Results.open(folder, "bench", 0, []))
+    parts = build(compose_config(["device=cpu"]))
+    for inputs, targets in parts.train.epoch():
+        parts.loss(parts.model(inputs), targets).backward()
+        parts.optimizer.step()
+    report, state = Report(), starting_state(parts)
+    tracker = Tracker(folder, parts, Results.open(folder, "bench", 0, []))
     report.begin()
     report.step()
     begun = time.perf_counter()
@@ -36,7 +36,7 @@ def measure(folder: Path) -> None:
     checkpoints, clock, seconds = Checkpoints(folder / "checkpoints", keep_last=2), Clock(), []
     for state.step in range(1, SAVES + 1):
         begun = time.perf_counter()
-        save(exp, state, tracker, checkpoints, clock)
+        save(parts, state, tracker, checkpoints, clock)
         seconds.append(time.perf_counter() - begun)
     tracker.close()
     report.end(SAVES)
