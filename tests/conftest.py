@@ -62,7 +62,7 @@ def tiny() -> Callable[..., Config]:
 @pytest.fixture
 def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Trains a tiny run in this process, without pictures; returns its folder. `code` is the exit code to expect."""
-    monkeypatch.setattr("runner.runs.run.draw", lambda *arguments: None)
+    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
 
     def go(*overrides: str, code: int = 0) -> Path:
         before = set(workdir.glob("outputs/*/*"))

@@ -133,7 +133,7 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
 
     with uncollected():  # torch starts here, after all that needs none of it
         from runner.runs.folder import make_run_folder
-        from runner.runs.run import run
+        from runner.runs.run import Order, run
         from runner.training.build import fetch_data
         from runner.training.check import check
 
@@ -141,7 +141,7 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     if config.dry_run:
         return show(config)
     fetch_data(config)
-    return run(config, lambda: make_run_folder(Path(config.output_dir).absolute(), config.name), overrides)
+    return run(Order(config, overrides), lambda: make_run_folder(Path(config.output_dir).absolute(), config.name))
 
 
 def show(config: "Config") -> int:
@@ -180,13 +180,16 @@ def resume(arguments: list[str]) -> int:
     if config.dry_run:
         return show(config)
 
-    from runner.runs.run import run
+    from runner.runs.run import Order, run
+    from runner.sweep.halving import should_stop_in
     from runner.tracking.results import DONE, status_of
 
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    return run(config, lambda: folder, options.overrides, resume=True, swept=swept_in(folder))
+    # A run of a sweep that is resumed with new values, such as more epochs, trains on whatever its siblings do.
+    should_stop = None if options.overrides else should_stop_in(config, folder)
+    return run(Order(config, options.overrides, True, swept_in(folder), should_stop), lambda: folder)
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:

@@ -170,7 +170,7 @@ def test_pictures_are_changed_in_training_alone(tiny: Callable[..., Config]) -> 
 def test_a_run_that_is_cut_within_an_epoch_goes_on_as_if_it_was_not(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    monkeypatch.setattr("runner.runs.run.draw", lambda *arguments: None)
+    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
     usual = [*overrides, "model=mlp", "model.hidden=[8]", "device=cpu", "device.threads=1", "logger=none"]
     for name, steps in (("whole", "null"), ("cut", "25")):
         assert cli.main([*usual, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
@@ -247,7 +247,7 @@ def test_another_table_does_not_change_the_unit_of_a_trained_model(
 def test_a_run_on_prices_is_resumed_as_if_it_was_not_cut(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, prices: list[str]
 ) -> None:
-    monkeypatch.setattr("runner.runs.run.draw", lambda *arguments: None)
+    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
     for name, steps in (("whole", "null"), ("cut", "3")):
         assert cli.main([*prices, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
     (whole,), (cut,) = (list(workdir.glob(f"outputs/*/*_{name}")) for name in ("whole", "cut"))

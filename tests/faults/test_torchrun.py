@@ -232,4 +232,4 @@ def test_signal_during_validation(tmp_path: Path, torchrun: Start) -> None:
     processes[1].send_signal(signal.SIGTERM)
     for process in processes:
         finish(process, 143)
-    assert checkpoint(only_run(tmp_path))["validating"]
+    assert checkpoint(only_run(tmp_path))["next"] == "validate"

@@ -13,7 +13,7 @@ from runner import cli
 @pytest.fixture
 def run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was started in `start`, with its pictures there; the current folder is another."""
-    monkeypatch.setattr("runner.runs.run.draw", lambda *arguments: None)
+    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
     start = workdir / "start"
     for number in range(12):
         path = start / "pics" / "ab"[number % 2] / f"{number}.png"

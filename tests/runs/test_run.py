@@ -14,11 +14,11 @@ from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
 from runner.machine.distributed import World
-from runner.runs import run
+from runner.runs import messages
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training import checkpoint as checkpoint_module
-from runner.training.loop import predict
+from runner.training.evaluate import predict
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
 EVERYTHING = [
@@ -102,7 +102,7 @@ def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_it
         os.kill(os.getpid(), signal.SIGTERM)
         return predict(*arguments)
 
-    monkeypatch.setattr("runner.runs.run.predict", predict_and_be_stopped)
+    monkeypatch.setattr("runner.runs.final_test.predict", predict_and_be_stopped)
     monkeypatch.setattr("runner.runs.run.joined", lambda device: nullcontext(World(0, 2)))
     folder = runner(code=143)
     assert results(folder)["status"] == "interrupted"
@@ -260,7 +260,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
 def test_a_stop_inside_validation_is_resumed_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runner.training import loop as train
+    from runner.training import evaluate as train
 
     variant = ["trainer.validate_every='4 steps'", "dataset.folds=2", "dataset.fold=0", "trainer.eval_batch_size=16"]
     undisturbed = runner(*variant)
@@ -275,7 +275,7 @@ def test_a_stop_inside_validation_is_resumed_bit_for_bit(
 
     monkeypatch.setattr(train, "predict", and_signal)
     stopped = runner(*variant, code=143)
-    assert checkpoint(stopped)["validating"] is True
+    assert checkpoint(stopped)["next"] == "validate"
     monkeypatch.undo()
     os.chdir(stopped.parents[2])
     assert cli.main(["resume", str(stopped)]) == 0
@@ -560,11 +560,11 @@ def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
 def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
-    assert run.is_overloaded() is hint
+    assert messages.is_overloaded() is hint
 
 
 def test_parts_are_packed_into_lines() -> None:
     parts = [f"{number} 1.00" for number in range(10)]
-    first, second = run.packed("recall   ", parts)
+    first, second = messages.packed("recall   ", parts)
     assert (len(first) <= 80, second) == (True, "         9 1.00")
-    assert run.packed("recall   ", parts[:1]) == ["recall   0 1.00"]
+    assert messages.packed("recall   ", parts[:1]) == ["recall   0 1.00"]

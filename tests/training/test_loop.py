@@ -12,25 +12,20 @@ from runner.config.schema import Config
 from runner.machine.distributed import World
 from runner.machine.signals import Stop
 from runner.tracking.results import Results, judge_fit
-from runner.tracking.tracker import Silent, Tracker
+from runner.tracking.tracker import NullTracker, Tracker
 from runner.training.build import build
 from runner.training.checkpoint import Checkpoints
-from runner.training.loop import (
-    are_finite,
-    differentiate,
-    epoch_is_over,
-    evaluate,
-    predict,
-    reduce,
-    samples_in_step,
-    train_epoch,
-)
+from runner.training.evaluate import evaluate, predict
+from runner.training.loop import train_epoch
 from runner.training.parts import Parts
-from runner.training.state import Best, Clock, TrainState
+from runner.training.state import Best, TrainState
+from runner.training.step import Closure, are_finite, reduce
+from runner.training.trainer import Trainer
 
 
-def state_of(parts: Parts) -> TrainState:
-    return TrainState.start("classification", parts.device, Best("val/loss", "min"), Best("val/loss", "min"))
+def trainer_of(parts: Parts, tracker: Tracker | None = None) -> Trainer:
+    state = TrainState.start("classification", parts.device, Best("val/loss", "min"), Best("val/loss", "min"))
+    return Trainer(parts, state, tracker or NullTracker(), Checkpoints(Path("nowhere"), keep_last=1), Stop())
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -84,11 +79,11 @@ def test_a_batch_counts_with_its_share_of_the_step(
 
 def test_the_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("trainer.batch_size=100", "trainer.accumulate=3"))
-    state = state_of(parts)
+    trainer = trainer_of(parts)
     sizes = []
-    while not epoch_is_over(parts, state):
-        sizes.append(samples_in_step(parts, state))
-        state.position += 1
+    while not trainer.epoch_is_over:
+        sizes.append(trainer.samples_in_step)
+        trainer.state.position += 1
     assert sizes == [300, 300, 300, 300, 95]
 
 
@@ -284,24 +279,36 @@ def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callab
 
 
 @pytest.mark.usefixtures("twins")
-def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(
-    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(tiny: Callable[..., Config]) -> None:
     alone, pair = build(tiny("optim=lbfgs")), build(tiny("optim=lbfgs"), World(0, 2))
-    batch = next(iter(alone.train.epoch(0)))
-    assert differentiate(pair, [batch], 512) == pytest.approx(differentiate(alone, [batch], 256), rel=1e-6)
+    inputs, targets = next(iter(pair.train.epoch(0)))  # half of the batch; the other process has the same one
+    loss = alone.loss(alone.model(inputs), targets)
+    loss.backward()
+    assert Closure(trainer_of(pair), [(inputs, targets)])() == pytest.approx(loss.item(), rel=1e-6)
     for one, other in zip(alone.model.parameters(), pair.model.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad)
 
-    asked = set()
 
-    def ask(parts: Parts, batches: list[tuple[torch.Tensor, torch.Tensor]], samples: int) -> float:
-        asked.add((sum(len(targets) for _, targets in batches), samples))
-        return 0.0
+@pytest.mark.usefixtures("twins")
+def test_an_optimizer_evaluates_the_micro_batches_of_its_rank(tiny: Callable[..., Config]) -> None:
+    pair = build(tiny("optim=lbfgs"), World(0, 2))
+    seen = set()
 
-    monkeypatch.setattr("runner.training.loop.differentiate", ask)
-    train_epoch(pair, state_of(pair), Silent(), Checkpoints(tmp_path, keep_last=1), Stop(), Clock())
-    assert asked == {(128, 256), (8, 15)}
+    def step(closure: Closure) -> None:
+        seen.add((sum(len(targets) for _, targets in closure.micro_batches), closure.t.samples_in_step))
+
+    pair.optimizer.step = step  # type: ignore[assignment]
+    trainer = trainer_of(pair)
+    train_epoch(trainer)
+    assert seen == {(128, 256), (8, 15)}
+
+
+def test_the_first_evaluation_of_a_closure_is_that_of_the_loop(tiny: Callable[..., Config]) -> None:
+    parts = build(tiny("optim=lbfgs", "optim.max_iter=4", "trainer.batch_size=1295"))
+    calls = []
+    parts.model.register_forward_hook(lambda module, inputs, outputs: calls.append(outputs))
+    train_epoch(trainer_of(parts))
+    assert len(calls) == 4
 
 
 def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: Callable[..., Path]) -> None:
@@ -341,14 +348,14 @@ def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) 
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     parts = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
-    state, checkpoints = state_of(parts), Checkpoints(tmp_path, keep_last=1)
     tracker = Tracker(tmp_path, parts, Results.open(tmp_path, "gpu", 0, []))
     tracker.progress = lambda step: torch.cuda.set_sync_debug_mode("error")  # type: ignore[method-assign]
+    trainer = trainer_of(parts, tracker)
     try:
-        train_epoch(parts, state, tracker, checkpoints, Stop(), Clock())
+        train_epoch(trainer)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert state.step == parts.steps_per_epoch
+    assert trainer.state.step == parts.steps_per_epoch
 
 
 def test_a_summed_loss_keeps_no_graph() -> None:

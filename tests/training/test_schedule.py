@@ -33,11 +33,11 @@ def test_momentum_continues_in_the_longer_cycle_too(
 ) -> None:
     values = ["scheduler=one_cycle", f"optim={optim}"]
     saved = load_checkpoint(runner(*values, "trainer.epochs=1") / "checkpoints" / "last.pt")
-    fresh, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, None, None)
+    fresh, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, None)
     for _ in range(saved["step"]):
         fresh.optimizer.step()
         fresh.scheduler.step()
-    resumed, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, None, saved)
+    resumed, _ = assemble(tiny(*values, "trainer.epochs=9"), ALONE, saved)
     key = "momentum" if optim == "sgd" else "betas"
     for name in ("lr", key):
         assert resumed.optimizer.param_groups[0][name] == fresh.optimizer.param_groups[0][name]
@@ -56,7 +56,7 @@ def test_a_plateau_that_watches_another_metric_begins_anew(
         (metric, "max", float("-inf"), 0),
         (metric[:1], "min", float("inf"), 0),
     ):
-        parts, _ = assemble(tiny(*values, *chosen), ALONE, None, saved)
+        parts, _ = assemble(tiny(*values, *chosen), ALONE, saved)
         assert isinstance(parts.scheduler, ReduceLROnPlateau)
         assert (parts.scheduler.mode, parts.scheduler.best, parts.scheduler.num_bad_epochs) == (mode, best, bad)
 

@@ -24,7 +24,7 @@ def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Parts, 
         state = starting_state(parts)
         state.step = 7
         state.sums.update(torch.tensor(loss), torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
-        state.fold()
+        state.merge_recent()
         return parts, state
 
     return make

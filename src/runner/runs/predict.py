@@ -17,7 +17,7 @@ from runner.errors import CheckpointError, ConfigError, DataError, nearest
 from runner.runs.tables import as_csv
 from runner.training.build import build
 from runner.training.checkpoint import load_checkpoint
-from runner.training.loop import evaluate
+from runner.training.evaluate import evaluate
 from runner.training.parts import Parts
 
 

@@ -7,11 +7,18 @@ pausing them: at rungs of min_epochs * reduction**k epochs a job goes on only wh
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.schema import Config
 from runner.sweep.jobs import FILE
+
+
+def should_stop_in(config: Config, folder: Path) -> Callable[[int], bool] | None:
+    """Return what decides after an epoch whether a run of a sweep is to stop; None where nothing does."""
+    rungs = Rungs.of(config, folder)
+    return None if rungs is None else rungs.is_behind
 
 
 @dataclass(frozen=True)

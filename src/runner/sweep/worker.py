@@ -20,7 +20,8 @@ from runner.config.schema import parse
 from runner.errors import ConfigError, RunnerError
 from runner.plugins import load_plugins
 from runner.runs.folder import locked
-from runner.runs.run import run
+from runner.runs.run import Order, run
+from runner.sweep.halving import should_stop_in
 from runner.tracking.console import console
 from runner.tracking.results import Results
 from runner.training.check import check
@@ -64,7 +65,7 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
     resume = (folder / "config.yaml").exists()
     typed = [] if (folder / "overrides.yaml").exists() else overrides
     try:
-        sys.exit(run(config, lambda: folder, typed, resume=resume, swept=swept))
+        sys.exit(run(Order(config, typed, resume, swept, should_stop_in(config, folder)), lambda: folder))
     except RunnerError as error:  # the run could not even begin
         print(f"error: {error}", file=sys.stderr)
         with locked(folder):

@@ -24,7 +24,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DataType
 from tensorboard.plugins.hparams.api_pb2 import DataType as HParamType
-from tensorboard.plugins.hparams.api_pb2 import HParamInfo, MetricInfo, MetricName, Parts, Status
+from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
 
@@ -92,7 +92,7 @@ class EventFile:
                 start.hparams[key].string_value = str(value)
             kind = "DATA_TYPE_FLOAT64" if isinstance(value, int | float) else "DATA_TYPE_STRING"
             infos.append(HParamInfo(name=key, type=HParamType.Value(kind)))
-        experiment = Parts(
+        experiment = Experiment(
             hparam_infos=infos, metric_infos=[MetricInfo(name=MetricName(tag=metric)) for metric in metrics]
         )
         end = SessionEndInfo(status=Status.Value("STATUS_SUCCESS"))

@@ -12,6 +12,7 @@ from runner.machine.files import write_atomically
 
 if TYPE_CHECKING:  # who only reads results needs no torch
     from runner.training.metrics import Task
+    from runner.training.parts import Parts
     from runner.training.state import TrainState
 
 Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
@@ -77,7 +78,7 @@ class Results:
         """What came of the run, in one write: whoever reads that it has ended reads all of it."""
         self.update(status=status, finished=now(), **changes)
 
-    def progress(self, state: "TrainState", parts: "Experiment") -> None:
+    def progress(self, state: "TrainState", parts: "Parts") -> None:
         """How far the training has come."""
         full = parts.train.size * parts.config.trainer.accumulate
         samples = state.epoch * parts.train.samples + min(state.position * full, parts.train.samples)

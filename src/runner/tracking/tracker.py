@@ -40,7 +40,7 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, parts: Parts, results: Results) -> None:
-        self.folder, self.exp, self.results = folder, parts, results
+        self.folder, self.parts, self.results = folder, parts, results
         self.metrics = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[parts.spec.task]]
         self.csv = Csv(folder / "metrics.csv", ["epoch", "step", *self.metrics, "lr", "seconds"])
         self.board = EventFile(folder / "tensorboard") if parts.config.logger.name == "tensorboard" else None
@@ -53,13 +53,13 @@ class Tracker:
         """What the run is: texts, the model's graph, its first weights, and the row of the HPARAMS tab."""
         if self.board is not None:
             try:
-                self.board.graph(graph_of(self.exp.model, self.exp.spec.in_shape))
+                self.board.graph(graph_of(self.parts.model, self.parts.spec.in_shape))
             except Exception:  # a picture is not worth a run
                 log.warning("TensorBoard will have no graph of the model.", exc_info=True)
             self.weights(0)
             for tag, text in texts.items():
                 self.board.text(tag, text)
-            metrics = [f"{part}/{name}" for part in ("test", "val", "train") for name in NAMES[self.exp.spec.task]]
+            metrics = [f"{part}/{name}" for part in ("test", "val", "train") for name in NAMES[self.parts.spec.task]]
             self.board.hparams(hyperparameters, metrics)
 
     def positions(self) -> dict[str, int]:
@@ -78,14 +78,18 @@ class Tracker:
     def epoch(self, row: Mapping[str, float], state: TrainState) -> None:
         """An epoch's row in metrics.csv, its line in the log, and the state in results.json."""
         self.csv.write(row)
-        self.results.progress(state, self.exp)
-        log.info("%s", epoch_line(row, with_rate=self.exp.config.scheduler.name != "constant"))
+        self.results.progress(state, self.parts)
+        log.info("%s", epoch_line(row, with_rate=self.parts.config.scheduler.name != "constant"))
+
+    def saved(self, state: TrainState) -> None:
+        """Record the saved state in results.json."""
+        self.results.progress(state, self.parts)
 
     def weights(self, step: int) -> None:
         """How the weights spread, for each parameter."""
         if self.board is None:
             return
-        for name, parameter in self.exp.judged.named_parameters():
+        for name, parameter in self.parts.judged.named_parameters():
             if parameter.numel() == 0:
                 continue
             values = parameter.detach().flatten().float().cpu()
@@ -115,14 +119,15 @@ class Tracker:
             self.board.close()
 
 
-class Silent(Tracker):
-    """Drops the numbers: for a process that trains along with the one that tracks."""
+class NullTracker:
+    """Drop everything: for the ranks that train along with the one that tracks."""
 
-    def __init__(self) -> None:
-        self.board = self.bar = self.profile = None
-
-    def epoch(self, row: Mapping[str, float], state: TrainState) -> None:
-        """Nothing."""
+    def scalars(self, values: Mapping[str, float], step: int) -> None: ...
+    def progress(self, step: int) -> None: ...
+    def epoch(self, row: Mapping[str, float], state: TrainState) -> None: ...
+    def saved(self, state: TrainState) -> None: ...
+    def positions(self) -> dict[str, int]:
+        return {}
 
 
 def growing_files(folder: Path) -> list[Path]:

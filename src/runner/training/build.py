@@ -61,7 +61,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
-    experiment = Parts(
+    parts = Parts(
         config=config,
         spec=spec,
         device=device,
@@ -79,7 +79,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         world=world,
     )
     seed_everything(derive(config.seed, "training", *world.salt))
-    return experiment
+    return parts
 
 
 def build_dataset(config: Config) -> Dataset:

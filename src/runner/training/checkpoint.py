@@ -23,7 +23,7 @@ LABEL = b"runner-sha256:"
 PROOF = len(LABEL) + 64  # bytes of the archive comment
 END = b"PK\x05\x06"  # starts the archive's end record, which a comment follows
 CHUNK = 1 << 22
-FORMAT = 2  # of the contents; another number when a reader of the old ones would misread the new
+FORMAT = 3  # of the contents; another number when a reader of the old ones would misread the new
 
 
 class Snapshot(TypedDict):
@@ -51,10 +51,7 @@ class Snapshot(TypedDict):
     epoch: int
     step: int
     position: int
-    validating: bool
-    improved: bool
-    unreported: bool
-    behind: bool
+    next: str
     validated: int
     val: dict[str, float]
     train: dict[str, float]

@@ -49,7 +49,7 @@ def record(parts: Parts) -> Callable[[Tensor], Tensor]:
     parts.model.train()
     try:
         with parts.autocast(cache_enabled=False):
-            sample = torch.zeros(shape, device=exp.device)
+            sample = torch.zeros(shape, device=parts.device)
             recorded: Any = torch.cuda.make_graphed_callables(_Whole(parts.model), (sample,))
         if any(now is not then for now, then in zip(tensors_of(parts.model), tensors, strict=True)):
             raise RuntimeError("a buffer is replaced instead of updated in place")

@@ -15,7 +15,6 @@ from runner.config.schema import Config
 from runner.data.batches import Batches
 from runner.dataset.base import Spec
 from runner.machine.distributed import ALONE, World
-from runner.sweep.halving import Rungs
 from runner.training.ema import MovingAverage
 from runner.training.schedule import load_plateau, replay, schedule_length
 
@@ -27,8 +26,7 @@ class Parts:
     """All parts of a run, on its device.
 
     `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its
-    weights; `data` is the fingerprint of the training split; `world` is of the processes that train together; `rungs`
-    compares the run with the other jobs of its sweep.
+    weights; `data` is the fingerprint of the training split; `world` holds the processes that train together.
     """
 
     config: Config
@@ -46,7 +44,6 @@ class Parts:
     test: Batches
     data: str
     world: World = ALONE
-    rungs: Rungs | None = None
 
     @property
     def judged(self) -> nn.Module:

@@ -6,7 +6,6 @@ from runner.config.schema import Config, flatten
 from runner.errors import ConfigError
 from runner.machine.distributed import World
 from runner.speed.memory import keep_freed_memory
-from runner.sweep.halving import Rungs
 from runner.training.build import build
 from runner.training.checkpoint import Checkpoints, Snapshot
 from runner.training.cuda_graph import record
@@ -32,16 +31,23 @@ RESUMABLE = (
 )
 
 
-def load(config: Config, checkpoints: Checkpoints, rungs: Rungs | None) -> tuple[Snapshot | None, list[str]]:
-    """The newest good checkpoint, None where none was ever saved; and warnings of newer ones.
+def load(config: Config, checkpoints: Checkpoints, may_stop: bool) -> tuple[Snapshot | None, list[str]]:
+    """Return the newest good checkpoint, None where none was ever saved; and warnings about newer ones.
+
+    Args:
+        config: of the run.
+        checkpoints: of its folder.
+        may_stop: whether a run that was asked to stop early stays stopped.
 
     Raises:
-        ConfigError: it is of another run. CheckpointError: none is good.
+        ConfigError: it is of another run.
+        CheckpointError: none is good.
     """
     saved, warnings = checkpoints.load_newest("cpu")
     if saved:
         refuse_another(config, saved)
-        saved["behind"] = saved["behind"] and rungs is not None
+        if saved["next"] == "stop" and not may_stop:
+            saved["next"] = "train"
     return saved, warnings
 
 
@@ -63,15 +69,14 @@ def refuse_another(config: Config, saved: Snapshot) -> None:
         raise ConfigError(*problems)
 
 
-def assemble(config: Config, world: World, rungs: Rungs | None, saved: Snapshot | None) -> tuple[Parts, TrainState]:
-    """The parts and the state of a run, from the beginning or from what was saved."""
+def assemble(config: Config, world: World, saved: Snapshot | None) -> tuple[Parts, TrainState]:
+    """Return the parts and the state of a run, from the beginning or from a checkpoint."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     parts = build(config, world)
     if config.trainer.cuda_graph:
         parts.forward = record(parts)
     keep_freed_memory()
-    parts.rungs = rungs
     state = starting_state(parts)
     if saved:
         restore(parts, state, saved)

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -13,6 +13,7 @@ from runner.machine.distributed import ALONE, World
 from runner.training.metrics import Metrics, Task
 
 T = TypeVar("T")
+Next = Literal["train", "validate", "end epoch", "stop"]
 OWN = ("recent", "window", "sums")  # of a TrainState: what each process of a world has for itself, and adds up
 
 
@@ -49,10 +50,8 @@ class TrainState:
         early: of the metric that early stopping watches.
         recent: sums since the last look at them; `window` since the last log; `sums` since the epoch's start.
         epoch: epochs completed. step: optimizer updates made. position: updates made in the epoch in hand.
-        validating: the validation of this step is due, or was cut short.
-        improved: a validation was the best so far, and no checkpoint has been saved since.
-        unreported: there were steps since the newest row of metrics.csv.
-        behind: other jobs of the sweep did better by this epoch, and this one is to end.
+        next: what follows: a step; a validation, which a stop may have cut short; the end of the epoch; or nothing, as
+            the run was asked to stop early.
         validated: the step after which `val` was measured.
         val: metrics of the newest validation. train: of the newest epoch.
         seconds: spent in training. epoch_seconds: in the epoch in hand. data_seconds: waiting for batches.
@@ -67,10 +66,7 @@ class TrainState:
     epoch: int = 0
     step: int = 0
     position: int = 0
-    validating: bool = False
-    improved: bool = False
-    unreported: bool = False
-    behind: bool = False
+    next: Next = "train"
     validated: int = 0
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
@@ -85,11 +81,18 @@ class TrainState:
         recent, window, sums = (Metrics(task, device, world) for _ in range(3))
         return cls(best, early, recent, window, sums)
 
-    def fold(self) -> None:
-        """Adds the recent sums to those of the window and of the epoch."""
+    def merge_recent(self) -> None:
+        """Add the recent sums to those of the window and of the epoch."""
         self.window.add(self.recent)
         self.sums.add(self.recent)
         self.recent.reset()
+
+    def start_epoch(self) -> None:
+        """Move on to the next epoch."""
+        self.epoch += 1
+        self.position = 0
+        self.sums.reset()
+        self.epoch_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """As plain types and tensors."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from common import Report
 
 from runner.config.compose import compose_config
+from runner.machine.signals import Stop
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training.build import build
 from runner.training.checkpoint import Checkpoints
-from runner.training.loop import save
 from runner.training.resume import starting_state
-from runner.training.state import Clock
+from runner.training.saving import save
+from runner.training.trainer import Trainer
 
 SCALARS, SAVES = 10_000, 60
 
@@ -33,10 +34,10 @@ def measure(folder: Path) -> None:
         tracker.scalars({"train/loss": 1.0}, step)
     scalar = 1e6 * (time.perf_counter() - begun) / SCALARS
     (folder / "checkpoints").mkdir()
-    checkpoints, clock, seconds = Checkpoints(folder / "checkpoints", keep_last=2), Clock(), []
+    trainer, seconds = Trainer(parts, state, tracker, Checkpoints(folder / "checkpoints", keep_last=2), Stop()), []
     for state.step in range(1, SAVES + 1):
         begun = time.perf_counter()
-        save(parts, state, tracker, checkpoints, clock)
+        save(trainer)
         seconds.append(time.perf_counter() - begun)
     tracker.close()
     report.end(SAVES)
