@@ -4,13 +4,13 @@ import random
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 
+from runner.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 from runner.errors import CheckpointError
-from runner.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 
 CONTENTS = {"step": 3, "model": {"weight": torch.arange(6.0)}, "nested": [1, None, ("a", 2.5)]}
 
@@ -25,7 +25,9 @@ def names(folder: Path) -> list[str]:
 
 def test_what_is_loaded_is_what_was_saved_and_torch_reads_it_too(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS)
-    for loaded in (cast(Any, load_checkpoint(tmp_path / "a.pt")), torch.load(tmp_path / "a.pt", weights_only=True)):
+    plain: dict[str, Any] = torch.load(tmp_path / "a.pt", weights_only=True)
+    checked: dict[str, Any] = dict(load_checkpoint(tmp_path / "a.pt"))
+    for loaded in (checked, plain):
         assert loaded["nested"] == CONTENTS["nested"]
         assert torch.equal(loaded["model"]["weight"], torch.arange(6.0))
     assert zipfile.ZipFile(tmp_path / "a.pt").testzip() is None
@@ -153,7 +155,7 @@ def test_a_disk_that_writes_something_else_costs_no_older_checkpoint(
     checkpoints.save(at(1), best=True)
     before = names(tmp_path)
     monkeypatch.setattr(
-        "runner.training.checkpoint.write_atomically", lambda path, data: path.write_bytes(data[:-9] + data[-8:])
+        "runner.checkpoint.write_atomically", lambda path, data: path.write_bytes(data[:-9] + data[-8:])
     )
     with pytest.raises(CheckpointError, match=r"step-000000002\.pt: damaged"):
         checkpoints.save(at(2), best=True)
