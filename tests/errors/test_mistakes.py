@@ -112,7 +112,7 @@ FILES = {  # a file below the user's folder: its text, what is typed, and the me
         'plugins=[MODULE] is missing, with the module that has @MODELS.register("i")',
     ),
     "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml is there: rename it to j.yaml"),
-    "model/k.yaml": ("name: k\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
+    "model/k.yaml": ("name: tiny\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
     "model/l.yaml": (
         f"{'a: &a [b, b]'}\nc: [*nope]\n",
         "model=l",
