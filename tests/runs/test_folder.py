@@ -197,18 +197,16 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: p
         make_run_folder(tmp_path, "run")
 
 
-def test_a_lock_names_its_owner_and_is_free_afterwards(tmp_path: Path) -> None:
-    for _ in range(2):
-        with locked(tmp_path):
-            assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
-        assert (tmp_path / ".lock").read_text() == ""
+def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_is_free_after_an_error_too(tmp_path: Path) -> None:
+def test_a_lock_is_gone_after_an_error_too(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0
-    with locked(tmp_path):
-        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_in_which_another_process_works_is_refused_naming_it(tmp_path: Path) -> None:
@@ -244,6 +242,18 @@ def test_a_child_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path
 
 def test_processes_that_take_turns_are_never_in_the_folder_together(tmp_path: Path) -> None:
     assert print_together(TAKE_TURNS, tmp_path) == ["100 turns"] * 3
+
+
+def test_a_lock_that_its_owner_removes_in_the_last_instant_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def have_it_just_after_the_owner(descriptor: int) -> bool:
+        (tmp_path / ".lock").unlink()
+        return True
+
+    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", have_it_just_after_the_owner)
+    with pytest.raises(ConfigError, match="a live run works in it: an unknown process"):
+        locked(tmp_path).__enter__()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock on a file made for it, in a folder that is there; the system frees it when the process dies.
+    """Hold a lock by a file made for it, in a folder that is there; the system frees it when the process dies.
 
     Forked children, such as the workers of a DataLoader, do not hold it: filelock closes the file in them.
 
@@ -51,7 +51,10 @@ def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
         raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(path.parent))
     # Not a soft lock where the file system has no others: it would outlive a process that is killed.
     with FileLock(path, blocking=wait, fallback_to_soft=False):
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # while it is held: filelock takes no lock of a file that has lost its name
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -76,16 +76,19 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             stack.enter_context(system_lock(path, wait=False))
         except Timeout:
-            owner = path.read_text(errors="replace") or "an unknown process"
-            raise ConfigError(f"{folder}: a live run works in it: {owner}") from None
+            raise ConfigError(f"{folder}: a live run works in it: {_owner(path)}") from None
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
         try:
             path.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         except OSError as error:
             raise RunnerError(f"{folder}: cannot be written: {error.strerror}") from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                os.truncate(path, 0)  # it stays: who removes a lock's file lets two processes hold one of that name
+        yield
+
+
+def _owner(lock: Path) -> str:
+    """Return what a lock says of who holds it, who may have just gone."""
+    try:
+        return lock.read_text(errors="replace") or "an unknown process"
+    except OSError:
+        return "an unknown process"
