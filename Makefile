@@ -11,8 +11,7 @@ HYDRA14 := $(VENV)-hydra14
 ARGS ?=
 KILLS ?= 30
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1
-NEXT_TESTS := tests/test_config.py tests/test_cli.py tests/test_arguments.py tests/test_problems.py tests/test_plugins.py \
-	tests/test_experiments.py tests/errors tests/sweep
+NEXT_TESTS := tests/config tests/errors tests/sweep tests/test_cli.py tests/test_plugins.py tests/test_experiments.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-all test-hydra14 lint format type check bench torture tensorboard clean

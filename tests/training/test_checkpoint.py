@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from runner.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
+from runner.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 
 from runner.errors import CheckpointError
 
