@@ -35,8 +35,9 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Runs the jobs of a batch; what each returns is its best metric."""
         from runner.sweep import driver
+        from runner.sweep.plan import plan
 
-        self.sweep, jobs, machine = driver.plan(self.composer, job_overrides, self.sweep, here=True)
+        self.sweep, jobs, machine = plan(self.composer, job_overrides, self.sweep, here=True)
         point_to(self.config, self.sweep)
         try:
             driver.run(self.sweep, jobs, machine)
@@ -62,6 +63,7 @@ class RunnerSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         from runner.sweep import driver
         from runner.sweep.jobs import list_jobs
+        from runner.sweep.plan import plan
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -77,7 +79,7 @@ class RunnerSweeper(BasicSweeper):
             return self.launcher.launch(jobs, initial_job_idx=0)
 
         # Any other launcher starts processes elsewhere, which find their job in the shared folder by its number.
-        sweep, _, _ = driver.plan(composer, jobs, None, here=False)
+        sweep, _, _ = plan(composer, jobs, None, here=False)
         point_to(self.config, sweep)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context, task_function=self.task_function, config=self.config

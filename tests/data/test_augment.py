@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from runner.data.augment import Augment
-from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.data.batches import Batches
+from runner.data.sources import InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
 from runner.machine.seeds import generator
 from runner.machine.distributed import World

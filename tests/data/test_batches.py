@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from helpers import numbered
-from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.data.batches import Batches
+from runner.data.sources import InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
 from runner.machine.seeds import seed_everything
 

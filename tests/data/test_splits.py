@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers import numbered
-from runner.data.batches import Batches, InMemory
+from runner.data.batches import Batches
+from runner.data.sources import InMemory
 from runner.dataset import Pool, Samples, Spec
 from runner.errors import DataError
 from runner.data.splits import LOOKED_AT, Chosen, Splits, fingerprint, measure, split

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from runner.data.batches import Batches, InMemory, Source, Streamed
+from runner.data.batches import Batches
+from runner.data.sources import InMemory, Source, Streamed
 from runner.data.splits import split
 from runner.dataset.base import Samples
 from runner.dataset.image_folder import ImageFolder

@@ -11,7 +11,8 @@ from runner import cli
 from runner.config.compose import compose_config, freeze
 from runner.config.composition import CONF
 from runner.errors import ConfigError
-from runner.runs.compare import Comparison, curves, differing, find_runs
+from runner.runs.compare import Comparison
+from runner.runs.found import curves, differing, find_runs
 
 
 def write(folder: Path, *overrides: str, best: float | None = None, status: str = "completed") -> Path:

@@ -16,7 +16,7 @@ assert found() == before
 """
 BUILD = """
 from torch import nn
-from runner.training.build import build_optimizer
+from runner.training.optimizer import build_optimizer
 from runner.config.compose import compose_config
 assert found() == before
 build_optimizer(compose_config([]), nn.Linear(1, 1))

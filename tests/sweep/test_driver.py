@@ -15,8 +15,8 @@ from conftest import TINY
 from helpers import finish, metrics_table, results, start
 from runner import cli
 from runner.config.compose import compose_config
-from runner.sweep.driver import against_the_search
 from runner.sweep.jobs import Sweep
+from runner.sweep.plan import against_the_search
 from runner.sweep.pool import cores
 
 

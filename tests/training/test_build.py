@@ -6,12 +6,13 @@ from torch import nn
 
 from runner.config.compose import compose_config
 from runner.config.schema import Config
-from runner.data.batches import InMemory, Streamed
+from runner.data.sources import InMemory, Streamed
 from runner.dataset.base import Pool, Samples
 from runner.errors import ConfigError, DataError
 from runner.loss.one_hot import OneHot
 from runner.machine.distributed import ALONE, World
-from runner.training.build import build, parameter_groups
+from runner.training.build import build
+from runner.training.optimizer import parameter_groups
 
 
 def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config]) -> None:

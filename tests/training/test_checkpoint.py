@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from runner.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 
 from runner.errors import CheckpointError
+from runner.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint, verify_checkpoint
 
 CONTENTS = {"step": 3, "model": {"weight": torch.arange(6.0)}, "nested": [1, None, ("a", 2.5)]}
 

@@ -13,7 +13,8 @@ POINTS = 200  # of a curve; longer ones are thinned
 
 def page(comparison: "Comparison") -> str:
     """The whole page, with its data and its script inside."""
-    from runner.runs.compare import curves, summary
+    from runner.runs.compare import summary
+    from runner.runs.found import curves
     from runner.runs.tables import columns
     from runner.tracking.results import plain
 
