@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from runner.commands import COMMANDS, resume, show
-from runner.config.arguments import check_arguments, split
+from runner.config.arguments import Typed, check_arguments, split
 from runner.config.compose import typed
 from runner.config.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, check_hydra
 from runner.config.explain import in_words
@@ -59,15 +60,42 @@ def silence() -> Iterator[None]:
         yield
 
 
+@dataclass
+class Outcome:
+    """How the run that Hydra starts went.
+
+    Args:
+        exit_codes: of the run; none for --help and the like, or for a sweep.
+        errors: instead of raising them: Hydra would print a line of its own about them.
+    """
+
+    exit_codes: list[int] = field(default_factory=list)
+    errors: list[RunnerError] = field(default_factory=list)
+
+
 def train(arguments: list[str]) -> int:
-    """`python -m runner [overrides]`: composes a config, checks it, trains. With -m, for each job of a sweep."""
+    """`python -m runner [overrides]`: compose a config, check it, and train; with -m, each job of a sweep."""
     check_arguments(arguments)
     asked = split(arguments)
     if "--version" in asked.flags:
         return show_version()
-    exit_codes: list[int] = []
-    refused: list[ConfigError] = []
-    failed: list[RunnerError] = []  # raised here, Hydra would print a line of its own about it
+    outcome = Outcome()
+    try:
+        call_hydra(asked, outcome)
+    except COMPOSITION_ERRORS as error:
+        lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
+        raise ConfigError(*(lines or [in_words(error)])) from error
+    for error in outcome.errors:
+        raise all_problems(error, asked) if isinstance(error, ConfigError) else error
+    if "runner.sweep.driver" in sys.modules:
+        from runner.sweep.driver import finish
+
+        outcome.exit_codes.append(finish())
+    return max(outcome.exit_codes, default=0)
+
+
+def call_hydra(asked: Typed, outcome: Outcome) -> None:
+    """Let Hydra compose the config and call the run, or the sweep, or answer --help and the like."""
 
     @hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)
     def train_one(cfg: DictConfig) -> float | None:
@@ -81,37 +109,26 @@ def train(arguments: list[str]) -> int:
             return run_one(sweep, hydra_config.job.num)
         overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)  # list() would resolve a ${...} in them
         try:
-            exit_codes.append(train_config(cfg, overrides))
-        except ConfigError as error:
-            refused.append(error)
+            outcome.exit_codes.append(train_config(cfg, overrides))
         except RunnerError as error:
-            failed.append(error)
+            outcome.errors.append(error)
         return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
     helps = "--hydra-help" in asked.flags  # which composes nothing
     sys.argv = ["runner", *asked.flags, *([] if helps else asked.overrides)]
-    try:
-        if not helps and not {"--shell-completion", "-sc"} & {*asked.flags}:
-            check_hydra(asked)
-        with searching(asked.config_dir):
-            train_one()
-    except COMPOSITION_ERRORS as error:
-        lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
-        raise ConfigError(*(lines or [in_words(error)])) from error
-    if failed:
-        raise failed[0]
-    if refused:
-        from runner.training.check import check
+    if not helps and not {"--shell-completion", "-sc"} & {*asked.flags}:
+        check_hydra(asked)
+    with searching(asked.config_dir):
+        train_one()
 
-        checked = lambda cfg: check(typed(cfg))  # noqa: E731
-        problems = find_problems(asked.overrides, asked.config_dir, checked, asked.config_name)
-        raise ConfigError(*(problems or refused[0].problems))
-    if "runner.sweep.driver" in sys.modules:
-        from runner.sweep.driver import finish
 
-        exit_codes.append(finish())
-    return max(exit_codes, default=0)
+def all_problems(refused: ConfigError, asked: Typed) -> ConfigError:
+    """Return the error with all problems of the config: a check stops at the first kind."""
+    from runner.training.check import check
+
+    problems = find_problems(asked.overrides, asked.config_dir, lambda cfg: check(typed(cfg)), asked.config_name)
+    return ConfigError(*(problems or refused.problems))
 
 
 def show_version() -> int:

@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -43,65 +43,96 @@ class Machine:
         return f"{self.places} at a time, " + (f"on GPUs {', '.join(self.gpus)}" if self.gpus else each)
 
 
+@dataclass
+class Composed:
+    """Jobs as they were composed.
+
+    Args:
+        names: the names of their folders.
+        texts: the overrides of each job, one for each key.
+        configs: by number; those that compose.
+        problems: by number; what is wrong with the others.
+    """
+
+    names: list[str] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    configs: dict[int, Config] = field(default_factory=dict)
+    problems: dict[int, Sequence[str]] = field(default_factory=dict)
+
+
 def plan(
     composer: Composer, overrides: Sequence[Sequence[str]], sweep: Sweep | None, here: bool
 ) -> tuple[Sweep, list[Job], Machine]:
-    """Composes and checks jobs, and freezes them in the sweep's folder, before any of them starts.
+    """Compose and check jobs, and freeze them in the sweep's folder, before any of them starts.
 
     Args:
+        composer: composes their configs.
         overrides: of each job.
-        sweep: to which they are added; None makes a new one.
+        sweep: to which they are added; None creates one.
         here: whether they will share this machine, and so its threads.
 
     Raises:
-        ConfigError: with a line for each thing to mend, and the jobs in which it is; nothing was created.
+        ConfigError: with a line for each problem, and the jobs that have it; nothing was created.
         SystemExit: it is a dry run, and the jobs are listed.
     """
     refuse_torchrun()
-    names = [job.folder for job in sweep.jobs] if sweep else []
-    texts: list[list[str]] = []
-    configs: dict[int, Config] = {}
-    problems: dict[int, Sequence[str]] = {}
-    known: dict[str, list[str]] = {}  # what is wrong with an override, or with a key: to find that out takes a while
-    for number, each in enumerate(overrides):
-        texts.append(list({key_of(text): text for text in each}.values()))  # the last for a key counts
-        over = [text for text in texts[-1] if is_swept(text, each, composer.constant)]
-        names.append(folder_name(over or texts[-1], names))
-        lines = [line for text in texts[-1] for line in known.get(text, known.get(key_of(text), []))]
-        try:
-            configs[number] = composer.compose(texts[-1], explain=not lines, number=len(names) - 1)
-        except ConfigError as error:
-            problems[number] = lines or error.problems
-            for text in texts[-1]:
-                own = [line for line in problems[number] if line.startswith(f"{key_of(text)}:")]
-                if own:
-                    known[key_of(text) if "no such key" in own[0] else text] = own
+    composed = compose_jobs(composer, overrides, [job.folder for job in sweep.jobs] if sweep else [])
+    configs = composed.configs
     refused, gpus = server.check(configs)
-    problems |= refused
+    problems = composed.problems | refused
     problems |= of_the_whole(configs) | against_the_search(configs, composer.master.hydra.sweeper)
-    names = names[-len(texts) :]
     if problems:
-        raise ConfigError(*told(problems, names))
+        raise ConfigError(*told(problems, composed.names))
 
     metrics = {(each.trainer.checkpoint.metric, each.trainer.checkpoint.mode) for each in configs.values()}
     if len(metrics) > 1:
-        console.print("warning: the jobs have different trainer.checkpoint.metric; the best is told by the first job's")
+        console.print(
+            "warning: the jobs have different trainer.checkpoint.metric; the first job's decides which is best"
+        )
     machine = Machine.share(configs[0].sweep.jobs, gpus, len(configs))
     jobs, flags = [], ["--config-dir", composer.config_dir] if composer.config_dir else []
     for number, config in configs.items():
-        over = [text for text in texts[number] if is_swept(text, overrides[number], composer.constant)]
+        texts = composed.texts[number]
+        over = [text for text in texts if is_swept(text, overrides[number], composer.constant)]
         frozen = with_threads(config, machine.threads) if here else config
-        jobs.append(Job(names[number], texts[number], flags, swept_values(over, config), frozen))
+        jobs.append(Job(composed.names[number], texts, flags, swept_values(over, config), frozen))
     if configs[0].dry_run:
         list_jobs(jobs)
         raise SystemExit(0)
+    return freeze_jobs(jobs, sweep, list(configs.values())), jobs, machine
+
+
+def compose_jobs(composer: Composer, overrides: Sequence[Sequence[str]], taken: Sequence[str]) -> Composed:
+    """Compose the jobs, each with a folder name that is not `taken`."""
+    composed, names = Composed(), list(taken)
+    known: dict[str, list[str]] = {}  # problems of an override or a key: finding them takes a while
+    for number, each in enumerate(overrides):
+        texts = list({key_of(text): text for text in each}.values())  # the last for a key counts
+        over = [text for text in texts if is_swept(text, each, composer.constant)]
+        names.append(folder_name(over or texts, names))
+        composed.texts.append(texts)
+        lines = [line for text in texts for line in known.get(text, known.get(key_of(text), []))]
+        try:
+            composed.configs[number] = composer.compose(texts, explain=not lines, number=len(names) - 1)
+        except ConfigError as error:
+            composed.problems[number] = lines or error.problems
+            for text in texts:
+                own = [line for line in composed.problems[number] if line.startswith(f"{key_of(text)}:")]
+                if own:
+                    known[key_of(text) if "no such key" in own[0] else text] = own
+    composed.names = names[len(taken) :]
+    return composed
+
+
+def freeze_jobs(jobs: list[Job], sweep: Sweep | None, configs: Sequence[Config]) -> Sweep:
+    """Add jobs to a sweep, or create one for them, and write sweep.yaml."""
     if sweep is None:
-        sweep = Sweep(make_sweep_folder(list(configs.values())), jobs)
+        sweep = Sweep(make_sweep_folder(configs), jobs)
         current[:] = [(sweep, time.monotonic())]
     else:
         sweep.jobs += jobs
     sweep.save()
-    return sweep, jobs, machine
+    return sweep
 
 
 def refuse_torchrun() -> None:
