@@ -85,8 +85,8 @@ def train(arguments: list[str]) -> int:
     except COMPOSITION_ERRORS as error:
         lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
         raise ConfigError(*(lines or [in_words(error)])) from error
-    for error in outcome.errors:
-        raise all_problems(error, asked) if isinstance(error, ConfigError) else error
+    for failure in outcome.errors:
+        raise all_problems(failure, asked) if isinstance(failure, ConfigError) else failure
     if "runner.sweep.driver" in sys.modules:
         from runner.sweep.driver import finish
 

@@ -8,8 +8,8 @@ from runner.data.augment import Augment
 from runner.data.batches import Batches
 from runner.data.sources import InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
-from runner.machine.seeds import generator
 from runner.machine.distributed import World
+from runner.machine.seeds import generator
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(3, 8, 6), out_features=2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))

@@ -9,9 +9,9 @@ from torch import Tensor
 from helpers import numbered
 from runner.data.batches import Batches
 from runner.data.sources import InMemory
+from runner.data.splits import LOOKED_AT, Chosen, Splits, fingerprint, measure, split
 from runner.dataset import Pool, Samples, Spec
 from runner.errors import DataError
-from runner.data.splits import LOOKED_AT, Chosen, Splits, fingerprint, measure, split
 
 CPU = torch.device("cpu")
 SPEC = Spec("classification", in_shape=(2,), out_features=3, mean=(0.5,), std=(2.0,))

@@ -3,50 +3,18 @@
 dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
 """
 
-import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from multiprocessing.util import Finalize
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from runner.data.augment import Augment
-from runner.dataset.base import Readable, Samples, Spec
-from runner.machine.seeds import generator, restore_rng_state, rng_state, seed_cpu
-from runner.errors import DataError
-from runner.machine.distributed import ALONE, World
 from runner.data.sources import Source, sample_seeds
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+from runner.dataset.base import Spec
+from runner.machine.distributed import ALONE, World
+from runner.machine.seeds import generator
 
 
 @dataclass

@@ -2,19 +2,17 @@
 
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from multiprocessing.util import Finalize
 from typing import Any, Protocol
+
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from runner.data.augment import Augment
-from runner.dataset.base import Readable, Samples, Spec
-from runner.machine.seeds import generator, restore_rng_state, rng_state, seed_cpu
+
+from runner.dataset.base import Readable, Samples
 from runner.errors import DataError
 from runner.machine.distributed import ALONE, World
-
+from runner.machine.seeds import generator, restore_rng_state, rng_state, seed_cpu
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from runner.dataset.base import Pool, Readable, Samples, Spec
-from runner.machine.seeds import generator
 from runner.errors import ConfigError, DataError
+from runner.machine.seeds import generator
 
 LOOKED_AT = 50  # inputs, for a fingerprint
 

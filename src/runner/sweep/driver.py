@@ -13,14 +13,12 @@ from runner.runs.folder import locked
 from runner.sweep import server
 from runner.sweep.jobs import Job, Sweep
 from runner.sweep.picture import Picture
-from runner.sweep.plan import Machine, refuse_torchrun, told
+from runner.sweep.plan import Machine, current, refuse_torchrun, told
 from runner.sweep.pool import Pool
 from runner.sweep.screen import Screen, show_end, show_plan
 from runner.sweep.table import Table
 from runner.tracking.console import console
 from runner.tracking.results import DONE, read_results, status_of
-
-current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
 
 
 def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:

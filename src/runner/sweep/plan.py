@@ -14,11 +14,12 @@ from runner.errors import ConfigError
 from runner.machine.ranks import world_size
 from runner.runs.folder import make_folder, safe_name
 from runner.sweep import server
-from runner.sweep.driver import current
 from runner.sweep.jobs import Job, Sweep, folder_name, own
 from runner.sweep.pool import cores
 from runner.sweep.screen import count
 from runner.tracking.console import console
+
+current: list[tuple[Sweep, float]] = []  # the sweep of this process, until it is told of; and when it started
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ def plan(
 
     metrics = {(each.trainer.checkpoint.metric, each.trainer.checkpoint.mode) for each in configs.values()}
     if len(metrics) > 1:
-        console.print(
-            "warning: the jobs have different trainer.checkpoint.metric; the first job's decides which is best"
-        )
+        console.print("warning: the jobs have different trainer.checkpoint.metric; the first job's is used")
     machine = Machine.share(configs[0].sweep.jobs, gpus, len(configs))
     jobs, flags = [], ["--config-dir", composer.config_dir] if composer.config_dir else []
     for number, config in configs.items():

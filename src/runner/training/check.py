@@ -12,7 +12,6 @@ from runner.errors import ConfigError
 from runner.machine.device import resolve
 from runner.plugins import load_plugins
 from runner.registry import OPTIMIZERS, REGISTRIES
-from runner.training.build import build_augment
 from runner.training.hints import hint_at_supplied
 from runner.training.try_parts import gathering, try_parts
 
@@ -78,24 +77,3 @@ def check_cuda_graph(config: Config, device: torch.device) -> None:
         reason = f"does not go with trainer.accumulate={trainer.accumulate}: each batch overwrites the gradients"
     if reason:
         raise ConfigError(f"trainer.cuda_graph: found true, which {reason}; allowed: false")
-
-
-def check_splits(config: Config, spec: Spec) -> None:
-    """There is something to test on: a share, a fold, the publisher's test set, or by choice the training samples."""
-    choice = config.dataset
-    if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
-        raise ConfigError(
-            f"dataset.test_share: found null, and dataset={choice.name} has no test set of its own: "
-            "set dataset.test_share=0.2 to test on a fifth of the samples, or dataset.val_share=null to validate and "
-            "test on the training samples"
-        )
-
-
-def check_augment(config: Config, spec: Spec) -> None:
-    if build_augment(config) is None:
-        return
-    if spec.task != "classification" or len(spec.in_shape) != 3:
-        raise ConfigError(
-            f"dataset.augment: changes pictures whose class stays the same; dataset={config.dataset.name} is for "
-            f"{spec.task} with inputs of {spec.in_shape}; allowed: null"
-        )

@@ -17,8 +17,7 @@ from runner.dataset.base import Dataset, Spec
 from runner.errors import ConfigError, nearest
 from runner.optim.closure import needs_closure
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
-from runner.training.build import build_dataset, build_loss, build_model
-from runner.training.check import check_augment, check_splits
+from runner.training.build import build_augment, build_dataset, build_loss, build_model
 from runner.training.hints import place
 from runner.training.metrics import NAMES
 from runner.training.optimizer import build_optimizer, build_scheduler
@@ -203,4 +202,25 @@ def check_log_probabilities(config: Config, spec: Spec) -> None:
         raise ConfigError(
             f"loss={config.loss.name} takes log-probabilities, which model={config.model.name} does not return: "
             "let the model end with log_softmax, or take loss=cross_entropy, which is both in one"
+        )
+
+
+def check_splits(config: Config, spec: Spec) -> None:
+    """There is something to test on: a share, a fold, the publisher's test set, or by choice the training samples."""
+    choice = config.dataset
+    if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
+        raise ConfigError(
+            f"dataset.test_share: found null, and dataset={choice.name} has no test set of its own: "
+            "set dataset.test_share=0.2 to test on a fifth of the samples, or dataset.val_share=null to validate and "
+            "test on the training samples"
+        )
+
+
+def check_augment(config: Config, spec: Spec) -> None:
+    if build_augment(config) is None:
+        return
+    if spec.task != "classification" or len(spec.in_shape) != 3:
+        raise ConfigError(
+            f"dataset.augment: changes pictures whose class stays the same; dataset={config.dataset.name} is for "
+            f"{spec.task} with inputs of {spec.in_shape}; allowed: null"
         )
