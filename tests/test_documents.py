@@ -84,7 +84,7 @@ def write_data(root: Path) -> None:
         for number in range(10):
             Image.new("RGB", (70, 80), (25 * number, 100, 50)).save(root / "pictures" / name / f"{number}.png")
     rows = "".join(f"{number},{number % 7},red,{3 * number}\n" for number in range(40))
-    (root / "houses.csv").write_text(f"area,rooms,colour,price\n{rows}")
+    (root / "houses.csv").write_text(f"area,rooms,color,price\n{rows}")
     rows = "".join(f"{number},{number % 7},{('a', 'b')[number % 2]}\n" for number in range(40))
     (root / "flowers.csv").write_text(f"length,width,species\n{rows}")
     mnist = root / "MNIST" / "raw"
