@@ -58,9 +58,10 @@ test-all: $(EXTRAS)  ## all tests but the benchmarks; a skipped one fails
 test-hydra14: $(HYDRA14)/.installed  ## the tests that touch Hydra, on the next Hydra
 	$(HYDRA14)/bin/python -m pytest $(NEXT_TESTS) $(ARGS)
 
-lint: $(INSTALLED)  ## ruff
+lint: $(INSTALLED)  ## ruff, and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)  ## let ruff write the code
 	$(BIN)/ruff check --fix
