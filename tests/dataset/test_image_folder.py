@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runner.data.sources import InMemory, Source, Streamed
 from torch import Tensor
 
 from runner.data.batches import Batches
+from runner.data.sources import InMemory, Source, Streamed
 from runner.data.splits import split
 from runner.dataset.base import Samples
 from runner.dataset.image_folder import ImageFolder

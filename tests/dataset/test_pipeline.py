@@ -282,3 +282,17 @@ def test_a_download_that_fails_leaves_no_run_behind(
         for part in ("no network", str(workdir / "data"), f"{file}", "from https://"):
             assert part in message
     assert not (workdir / "outputs").exists()
+
+
+def test_a_sweep_fetches_its_data_before_the_first_job_starts(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "offline.py").write_text(
+        "from runner.dataset import download\n"
+        "def refuse(source, target):\n"
+        "    raise OSError('no network')\n"
+        "download._fetch = refuse\n"
+    )
+    assert cli.main(["-m", "dataset=mnist", "model=mlp", "plugins=[offline]", "seed=0,1"]) == 2
+    assert "no network" in capsys.readouterr().err
+    assert not (workdir / "outputs").exists()

@@ -2,11 +2,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from runner.data.sources import InMemory, Streamed
 from torch import nn
 
 from runner.config.compose import compose_config
 from runner.config.schema import Config
+from runner.data.sources import InMemory, Streamed
 from runner.dataset.base import Pool, Samples
 from runner.errors import ConfigError, DataError
 from runner.loss.one_hot import OneHot

@@ -17,27 +17,33 @@ from typing import Any
 import torch
 
 from runner.config.schema import parse
-from runner.errors import ConfigError, RunnerError
+from runner.errors import ConfigError, DataError, RunnerError
 from runner.plugins import load_plugins
 from runner.runs.folder import locked
 from runner.runs.run import Order, run
 from runner.sweep.halving import should_stop_in
 from runner.tracking.console import console
 from runner.tracking.results import Results
+from runner.training.build import fetch_data
 from runner.training.check import check
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
-    """Sends the problems of the configs that have some, by their numbers, and the names of the GPUs."""
+    """Check configs and fetch their data; send the problems by the configs' numbers, and the names of the GPUs."""
     die_with_the_driver()
     problems: dict[int, Sequence[str]] = {}
     for number, each in values.items():
         try:
-            check(parse(each))
+            config = parse(each)
+            check(config)
+            if not config.dry_run:
+                fetch_data(config)
         except ConfigError as error:
             problems[number] = error.problems
+        except DataError as error:
+            problems[number] = [str(error)]
     send.send((problems, gpus() if any(each["device"]["name"] in ("auto", "cuda") for each in values.values()) else []))
 
 
