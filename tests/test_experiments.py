@@ -102,7 +102,7 @@ def test_s1b_the_running_loss_is_told_every_so_many_batches(experiment: Callable
 
 def test_s1e_the_log_tells_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
     log = (experiment("imbalanced", "trainer.epochs=2") / "run.log").read_text()
-    assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log)
+    assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log, re.DOTALL)
 
 
 def test_s1f_folds_are_disjoint_covering_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:

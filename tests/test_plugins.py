@@ -140,7 +140,7 @@ def test_a_run_folder_brings_no_code(
 def test_the_file_of_a_plugin_is_named_when_a_run_folder_asks_for_it(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (workdir / "own_parts.py").write_text("")
+    (workdir / "named_parts.py").write_text("")
     (workdir / "run").mkdir()
-    check_origins(["own_parts", "not_there"], workdir / "run")
-    assert capsys.readouterr().err == f"plugins  own_parts: {workdir / 'own_parts.py'}\n"
+    check_origins(["named_parts", "not_there"], workdir / "run")
+    assert capsys.readouterr().err == f"plugins  named_parts: {workdir / 'named_parts.py'}\n"

@@ -192,7 +192,7 @@ def test_worker_processes_do_not_keep_the_program_from_ending(tmp_path: Path) ->
     script = tmp_path / "main.py"
     script.write_text(
         "import torch\n"
-        "from runner.data.batches import Streamed\n"
+        "from runner.data.sources import Streamed\n"
         "from runner.dataset import Samples\n"
         "source = Streamed(Samples(torch.ones(8, 1), torch.ones(8)), torch.device('cpu'), workers=1)\n"
         "kept = [source, iter(source.batches(torch.arange(8), 1))]\n"

@@ -95,7 +95,7 @@ def test_without_a_share_to_validate_the_training_samples_do() -> None:
 
 
 def test_without_anything_to_test_on_the_splits_are_refused() -> None:
-    with pytest.raises(DataError, match=r"dataset\.test_share is null"):
+    with pytest.raises(DataError, match=r"dataset\.test_share: found null"):
         drawn(test_share=None)
 
 

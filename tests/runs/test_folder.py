@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 from runner.runs.folder import locked, make_folder, make_run_folder, safe_name
 
 NOON = datetime(2024, 5, 17, 12, 0, 1)
@@ -23,7 +23,7 @@ READY = """
 import os, sys
 from datetime import datetime
 from pathlib import Path
-from runner.errors import ConfigError
+from runner.errors import ConfigError, RunnerError
 from runner.runs.folder import locked, make_run_folder
 
 folder = Path(sys.argv[1])
@@ -260,7 +260,7 @@ def test_a_lock_that_its_owner_removes_in_the_last_instant_is_not_taken(
     ("refused", "message"),
     [
         ("filelock._unix.lock_fd_nonblocking", "cannot be locked: Function not implemented"),
-        ("pathlib.Path.write_text", "cannot be locked: Function not implemented"),
+        ("pathlib.Path.write_text", "cannot be written: Function not implemented"),
     ],
 )
 def test_a_folder_without_locks_or_space_is_refused(
@@ -270,7 +270,7 @@ def test_a_folder_without_locks_or_space_is_refused(
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(refused, refuse)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(RunnerError, match=message):
         locked(tmp_path).__enter__()
     monkeypatch.undo()
     with locked(tmp_path):

@@ -292,7 +292,7 @@ def test_each_signal_saves_and_exits_with_its_code(
     folder = runner(code=code)
     assert results(folder)["status"] == "interrupted"
     assert checkpoint(folder)["step"] == 3
-    assert f"resume {folder}" in (folder / "run.log").read_text()
+    assert f"resume {folder.relative_to(Path.cwd())}" in (folder / "run.log").read_text()
 
 
 def test_resuming_a_completed_run_changes_nothing(

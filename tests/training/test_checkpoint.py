@@ -121,7 +121,7 @@ def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path
 
 def test_a_checkpoint_of_another_format_is_refused_and_told(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS | {"format": 1})
-    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, this version of runner reads 2"):
+    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, this version of runner reads 3"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -155,7 +155,7 @@ def test_a_disk_that_writes_something_else_costs_no_older_checkpoint(
     checkpoints.save(at(1), best=True)
     before = names(tmp_path)
     monkeypatch.setattr(
-        "runner.checkpoint.write_atomically", lambda path, data: path.write_bytes(data[:-9] + data[-8:])
+        "runner.training.checkpoint.write_atomically", lambda path, data: path.write_bytes(data[:-9] + data[-8:])
     )
     with pytest.raises(CheckpointError, match=r"step-000000002\.pt: damaged"):
         checkpoints.save(at(2), best=True)
