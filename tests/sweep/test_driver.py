@@ -400,6 +400,7 @@ def test_a_search_in_the_wrong_direction_is_refused() -> None:
     assert against_the_search(configs, {}) == {}
 
 
+@pytest.mark.slow  # needs Optuna, an extra
 def test_a_search_is_checked_before_anything_starts(workdir: Path) -> None:
     best = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(0.001,1)"]

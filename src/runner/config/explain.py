@@ -202,7 +202,11 @@ def not_composed(text: str, error: Exception, loader: ConfigLoader) -> str:
     Args:
         loader: Hydra's, which knows the groups.
     """
-    reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+    reason, *more = str(error.__cause__ or error).splitlines()
+    reason = reason.rstrip(".")
+    later = re.match(r"No earlier Group Default for '([^']+)'", "".join(more))
+    if later:  # as Hydra 1.4 has it
+        reason = f"Could not override '{later[1]}'. No match in the defaults list"
     advice = _advice(text, reason, loader)
     return f"{text}: {reason}" + (f"; {advice}" if advice else "")
 

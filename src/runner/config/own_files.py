@@ -30,6 +30,11 @@ class Files(FileConfigSource):
     """A folder of config files. A mistake in one is a ConfigError with file, line, column and reason."""
 
     @staticmethod
+    def _normalize_file_name(filename: str) -> str:
+        """Return the name with its ending; Hydra 1.4 would refuse a whole folder for a file that ends in .yml."""
+        return filename if filename.endswith(".yaml") else f"{filename}.yaml"
+
+    @staticmethod
     def scheme() -> str:
         return "checked"
 
