@@ -166,10 +166,8 @@ def test_s4b_the_mnist_network_learns_digits_from_idx_files(experiment: Callable
     write_idx_digits(workdir)
     folder = experiment("mnist_cnn", "dataset.root=.", "dataset.repeat=10")
     assert results(folder)["test"]["accuracy"] >= 0.97
-    log = (folder / "run.log").read_text()
-    assert "lr 0.025" in log
     with (folder / "metrics.csv").open(newline="") as file:
-        assert len(list(csv.DictReader(file))) == 2
+        assert [float(row["lr"]) for row in csv.DictReader(file)] == [0.025, 0.025]
     parts = build(compose_config(["experiment=mnist_cnn", "dataset.root=."]))
     assert [tuple(parameter.shape) for parameter in parts.model.parameters()] == [
         *((32, 1, 3, 3), (32,), (64, 32, 3, 3), (64,), (128, 9216), (128,), (10, 128), (10,)),
