@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,10 @@ def test_signal_stops_sweeps_of_other_launchers(tmp_path: Path, launcher: str) -
     driver = start("-m", *arguments, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
     driver.send_signal(signal.SIGINT)
+    driver.wait(timeout=120)
+    for number in processes_in(tmp_path):  # jobs elsewhere run on, and keep the driver's output open
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
     output = finish(driver, code=130)
     folder = only_sweep(tmp_path)
     assert "left     2 jobs: seed=0, seed=1" in output
