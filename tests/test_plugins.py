@@ -81,10 +81,12 @@ def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: 
     assert results(folder)["test"]["r2"] > 0.5
     finish(start("resume", str(folder), "trainer.epochs=25", cwd=project))
     assert results(folder)["epoch"] == 25
-    found = json.loads(finish(start("evaluate", str(folder), cwd=project)))
+    notice, text = finish(start("evaluate", str(folder), cwd=project)).split("\n", 1)
+    assert notice == f"plugins  my_parts: {project / 'my_parts.py'}"
+    found = json.loads(text)
     assert found["metrics"] == results(folder)["test"]
     (project / "rows.csv").write_text("0.1,0.2,0.3\n")
-    header, row = finish(start("predict", str(folder), "rows.csv", cwd=project)).splitlines()
+    _, header, row = finish(start("predict", str(folder), "rows.csv", cwd=project)).splitlines()
     assert header == "input,output0"
     assert abs(float(row.split(",")[1]) - 0.6) < 0.3
 
