@@ -9,12 +9,16 @@ EXTRAS := $(VENV)/.extras
 PEERS := $(VENV)/.peers
 HYDRA14 := $(VENV)-hydra14
 ARGS ?=
+# A process for each core, so a thread for each process.
+PYTEST := -m pytest -n auto
 KILLS ?= 30
 NEXT_HYDRA := hydra-core==1.4.0rc3 omegaconf==2.4.1rc1
 NEXT_TESTS := tests/config tests/errors tests/sweep tests/test_cli.py tests/test_plugins.py tests/test_experiments.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-all test-hydra14 lint format type check bench torture tensorboard clean
+
+test test-all test-hydra14: export OMP_NUM_THREADS = 1
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,13 +54,13 @@ run: $(RUN)  ## train; ARGS="model=mlp optim.lr=0.1" for another run
 	$(BIN)/python -m runner $(ARGS)
 
 test: $(INSTALLED)  ## the tests, without the slow ones
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 test-all: $(EXTRAS)  ## all tests but the benchmarks; a skipped one fails
-	$(BIN)/python -m pytest -m "" --forbid-skips $(ARGS)
+	$(BIN)/python $(PYTEST) -m "" --forbid-skips $(ARGS)
 
 test-hydra14: $(HYDRA14)/.installed  ## the tests that touch Hydra, on the next Hydra
-	$(HYDRA14)/bin/python -m pytest $(NEXT_TESTS) $(ARGS)
+	$(HYDRA14)/bin/python $(PYTEST) $(NEXT_TESTS) $(ARGS)
 
 lint: $(INSTALLED)  ## ruff, and the direction of imports
 	$(BIN)/ruff check
