@@ -531,29 +531,35 @@ def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[.
     assert measured(runner("trainer.epochs=4", "trainer.validate_every='8 steps'")) == [False, True, True, True]
 
 
-def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
-    workdir: Path, runner: Callable[..., Path]
-) -> None:
+def test_a_model_that_caches_tensors_trains_and_resumes(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "masked_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
         "from runner.registry import MODELS\n"
         "class Masked(nn.Linear):\n"
-        "    mask = None\n"
+        "    scale, mask = None, torch.ones(0, 1)\n"
         "    def forward(self, inputs):\n"
-        "        if self.mask is None: self.mask = torch.ones(10, device=inputs.device)\n"
-        "        return super().forward(inputs.flatten(1)) * self.mask\n"
+        "        if self.scale is None: self.scale = torch.ones(10)  # in the first call\n"
+        "        if len(self.mask) < len(inputs): self.mask = torch.ones(len(inputs), 1)  # in the largest batch\n"
+        "        return super().forward(inputs.flatten(1)) * self.scale * self.mask[: len(inputs)]\n"
         "@MODELS.register('masked')\n"
         "def masked() -> nn.Module: return Masked(64, 10)\n"
     )
     (workdir / "mine" / "model").mkdir(parents=True)
     (workdir / "mine" / "model" / "masked.yaml").write_text("name: masked\n")
     base = [text for text in TINY if not text.startswith("model")]
-    masked = [*base, "--config-dir=mine", "plugins=[masked_plugin]", "model=masked", "trainer.epochs=1"]
-    assert cli.main(masked) == 0
+    masked = [
+        *base,
+        "--config-dir=mine",
+        "plugins=[masked_plugin]",
+        "model=masked",
+        "trainer.epochs=2",
+        "trainer.batch_size=64",
+    ]
+    assert cli.main(masked) == 0  # validation has larger batches, and training follows
     (folder,) = workdir.glob("outputs/*/*")
-    assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 0
-    assert results(folder)["epoch"] == 2
+    assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
+    assert results(folder)["epoch"] == 3
 
 
 @pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
