@@ -13,12 +13,14 @@ import torch
 from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
-from runner.machine.distributed import World
+from runner.config.schema import Config
+from runner.machine.distributed import ALONE, World
 from runner.runs import messages
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training import checkpoint as checkpoint_module
 from runner.training.evaluate import predict
+from runner.training.resume import assemble
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
 EVERYTHING = [
@@ -567,6 +569,17 @@ def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
     assert messages.is_overloaded() is hint
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_of_several_threads_gets_a_hint_on_an_overloaded_machine(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    parts, state = assemble(tiny(), ALONE, None)
+    monkeypatch.setattr(messages, "is_overloaded", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    lines = messages.details(parts, state, torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
+    assert any("device.threads=1" in line for line in lines) is (threads > 1)
 
 
 def test_parts_are_packed_into_lines() -> None:
