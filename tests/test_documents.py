@@ -144,6 +144,26 @@ def test_make_targets_exist() -> None:
     assert named <= targets
 
 
+def test_make_run_installs_only_what_a_run_needs(tmp_path: Path) -> None:
+    command = ["make", "-n", "run", f"VENV={tmp_path}"]
+    steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "-e .\n" in steps
+    assert "[dev" not in steps
+
+
+def test_a_clone_has_a_folder_for_its_runs() -> None:
+    assert (ROOT / "outputs" / ".gitignore").read_text().split() == ["*", "!.gitignore"]
+
+
+@pytest.mark.slow
+def test_every_job_of_the_first_sweep_completes(tmp_path: Path) -> None:
+    (command, *_) = re.findall(r"^python -m runner (-m .*)$", TEXTS["README.md"], re.MULTILINE)
+    output = finish(start(*shlex.split(command), cwd=tmp_path))
+    rows = [line.split() for line in output.splitlines() if line.startswith("completed  ")]
+    assert len(rows) >= 3
+    assert min(float(row[-2]) for row in rows) > 0.9  # test/accuracy
+
+
 def test_files_exist() -> None:
     named = {
         name

@@ -121,7 +121,8 @@ def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
 ) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
-    assert problem in finish(start("plugins=[taken]", cwd=workdir), code=2)
+    (line,) = finish(start("plugins=[taken]", cwd=workdir), code=2).splitlines()
+    assert problem in line
     assert [path.name for path in workdir.iterdir() if path.suffix != ".py" and path.name != "__pycache__"] == []
 
 

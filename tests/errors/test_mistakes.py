@@ -187,6 +187,14 @@ def test_a_folder_is_found_that_config_dir_would_name(workdir: Path, capsys: pyt
     assert "my_conf/model/tiny.yaml is there: add --config-dir my_conf" in capsys.readouterr().err
 
 
+def test_a_failed_import_of_a_plugin_is_the_only_problem(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workdir / "mine" / "model").mkdir(parents=True)
+    (workdir / "mine" / "model" / "tiny.yaml").write_text("name: tiny\n")
+    assert cli.main(["model=tiny", "plugins=[nowhere]", "--config-dir", "mine"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: plugins: importing 'nowhere' failed: ModuleNotFoundError")
+
+
 def test_version_names_the_versions(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["runner", "torch", "hydra-core"]

@@ -13,12 +13,14 @@ import torch
 from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
-from runner.machine.distributed import World
+from runner.config.schema import Config
+from runner.machine.distributed import ALONE, World
 from runner.runs import messages
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training import checkpoint as checkpoint_module
 from runner.training.evaluate import predict
+from runner.training.resume import assemble
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
 EVERYTHING = [
@@ -531,29 +533,35 @@ def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[.
     assert measured(runner("trainer.epochs=4", "trainer.validate_every='8 steps'")) == [False, True, True, True]
 
 
-def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
-    workdir: Path, runner: Callable[..., Path]
-) -> None:
+def test_a_model_that_caches_tensors_trains_and_resumes(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "masked_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
         "from runner.registry import MODELS\n"
         "class Masked(nn.Linear):\n"
-        "    mask = None\n"
+        "    scale, mask = None, torch.ones(0, 1)\n"
         "    def forward(self, inputs):\n"
-        "        if self.mask is None: self.mask = torch.ones(10, device=inputs.device)\n"
-        "        return super().forward(inputs.flatten(1)) * self.mask\n"
+        "        if self.scale is None: self.scale = torch.ones(10)  # in the first call\n"
+        "        if len(self.mask) < len(inputs): self.mask = torch.ones(len(inputs), 1)  # in the largest batch\n"
+        "        return super().forward(inputs.flatten(1)) * self.scale * self.mask[: len(inputs)]\n"
         "@MODELS.register('masked')\n"
         "def masked() -> nn.Module: return Masked(64, 10)\n"
     )
     (workdir / "mine" / "model").mkdir(parents=True)
     (workdir / "mine" / "model" / "masked.yaml").write_text("name: masked\n")
     base = [text for text in TINY if not text.startswith("model")]
-    masked = [*base, "--config-dir=mine", "plugins=[masked_plugin]", "model=masked", "trainer.epochs=1"]
-    assert cli.main(masked) == 0
+    masked = [
+        *base,
+        "--config-dir=mine",
+        "plugins=[masked_plugin]",
+        "model=masked",
+        "trainer.epochs=2",
+        "trainer.batch_size=64",
+    ]
+    assert cli.main(masked) == 0  # validation has larger batches, and training follows
     (folder,) = workdir.glob("outputs/*/*")
-    assert cli.main(["resume", str(folder), "trainer.epochs=2"]) == 0
-    assert results(folder)["epoch"] == 2
+    assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
+    assert results(folder)["epoch"] == 3
 
 
 @pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
@@ -561,6 +569,17 @@ def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
     assert messages.is_overloaded() is hint
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_of_several_threads_gets_a_hint_on_an_overloaded_machine(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    parts, state = assemble(tiny(), ALONE, None)
+    monkeypatch.setattr(messages, "is_overloaded", lambda: True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    lines = messages.details(parts, state, torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
+    assert any("device.threads=1" in line for line in lines) is (threads > 1)
 
 
 def test_parts_are_packed_into_lines() -> None:

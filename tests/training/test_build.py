@@ -114,3 +114,15 @@ def test_targets_of_another_shape_are_refused(tiny: Callable[..., Config], monke
     monkeypatch.setattr("runner.dataset.line.Line.load", lambda self: pool)
     with pytest.raises(DataError, match=r"dataset=line: targets of shape \(\d+,\), expected \[N, 1\]"):
         build(compose_config(["experiment=line"]))
+
+
+def test_a_parameter_may_get_its_first_gradient_late(tiny: Callable[..., Config]) -> None:
+    parts = build(tiny())
+    parameters = list(parts.model.parameters())
+    assert parts.optimizer.param_groups[0]["fused"] is True
+    for late in (1, 0):
+        parts.optimizer.zero_grad()
+        for parameter in parameters[late:]:
+            parameter.grad = torch.ones_like(parameter)
+        parts.optimizer.step()
+    assert all("momentum_buffer" in parts.optimizer.state[parameter] for parameter in parameters)
