@@ -1,4 +1,4 @@
-"""What all tests share: running the program, and refusing silent skips in CI."""
+"""Fixtures that run the program, and an option that makes skipped tests fail in CI."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--forbid-skips", action="store_true", help="a skipped test fails, unless it needs a GPU")
+    parser.addoption("--forbid-skips", action="store_true", help="fail skipped tests, except those that need a GPU")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -36,12 +36,12 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory, which is the current one; plugins that a test writes there are forgotten after it."""
+    """Change to an empty directory; plugins that a test writes there are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
     for registry in REGISTRIES.values():
-        registry.names()  # has them loaded; what plugins add goes again
+        registry.names()  # load the built-in components, so that only those of plugins are removed
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     yield tmp_path
     for name, module in list(sys.modules.items()):
@@ -51,7 +51,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
-    """Composes and types the config of a run that takes a second."""
+    """Return a function that composes the config of a run that takes about a second."""
 
     def make(*overrides: str) -> Config:
         return compose_config([*TINY, "device.threads=1", *overrides])
@@ -61,7 +61,7 @@ def tiny() -> Callable[..., Config]:
 
 @pytest.fixture
 def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Trains a tiny run in this process, without pictures; returns its folder. `code` is the exit code to expect."""
+    """Return a function that trains a tiny run without plots, checks its exit code and returns its folder."""
     monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
 
     def go(*overrides: str, code: int = 0) -> Path:
@@ -75,7 +75,7 @@ def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 @pytest.fixture
 def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """A world of two has another process that sends the same as this one; returns the sums that it was asked for."""
+    """Simulate a second process that sends the same tensors; return the tensors passed to `all_reduce`."""
     sent: list[torch.Tensor] = []
 
     def all_reduce(message: torch.Tensor) -> None:
@@ -94,7 +94,7 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
 @pytest.fixture
 def sweep(workdir: Path) -> Callable[..., Path]:
-    """Runs a sweep of tiny jobs in this process; returns its folder. `code` is the exit code to expect."""
+    """Return a function that runs a sweep of tiny jobs, checks its exit code and returns its folder."""
 
     def go(*arguments: str, code: int = 0) -> Path:
         before = set(workdir.glob("outputs/*/*"))
@@ -108,7 +108,7 @@ def sweep(workdir: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def deadly(workdir: Path) -> list[str]:
-    """The arguments that choose the model that dies."""
+    """Return arguments that select the model in sweep/deadly.py, which can die in several ways."""
     shutil.copy(Path(__file__).parent / "sweep" / "deadly.py", workdir)
     group = workdir / "conf" / "model"
     group.mkdir(parents=True)

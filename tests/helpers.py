@@ -1,4 +1,4 @@
-"""Starting the program, and reading back what a run left."""
+"""Helpers that start the program and read the files of a run."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from runner.dataset import Samples
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """A run's results.json."""
+    """Return the contents of results.json."""
     values: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return values
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    """Starts the program as a process of its own."""
+    """Start the program in its own process."""
     return subprocess.Popen(
         [sys.executable, "-m", "runner", *arguments],
         cwd=cwd,
@@ -34,14 +34,14 @@ def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[st
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Waits for a process; returns what it printed."""
+    """Wait for a process, check its exit code and return its output."""
     output, _ = process.communicate(timeout=120)
     assert process.returncode == code, output
     return output
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    """Waits for something, a minute at most."""
+    """Wait until a condition holds, for at most a minute."""
     end = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < end, "waited for a minute"
@@ -49,7 +49,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Whether two checkpoints' contents are equal, bit for bit."""
+    """Return whether the contents of two checkpoints are equal bit for bit."""
     if isinstance(left, torch.Tensor):
         same_kind = isinstance(right, torch.Tensor) and left.dtype == right.dtype and left.shape == right.shape
         return same_kind and left.cpu().numpy().tobytes() == right.cpu().numpy().tobytes()
@@ -64,18 +64,18 @@ NOT_COMPARED = ("seconds", "epoch_seconds", "data_seconds", "files", "config")
 
 
 def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:
-    """A checkpoint without what depends on the clock, and the config."""
+    """Return a checkpoint without the config and the entries that depend on the clock."""
     contents = torch.load(folder / "checkpoints" / name, weights_only=True)
     return {key: value for key, value in contents.items() if key not in NOT_COMPARED}
 
 
 def metrics_table(folder: Path) -> list[str]:
-    """The rows of metrics.csv without the seconds."""
+    """Return the lines of metrics.csv without the last column, the seconds."""
     return [line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
 
 
 def scalars(folder: Path) -> list[tuple[str, int, float]]:
-    """Every scalar of every event file as written: tag, step, value."""
+    """Return all scalars of all event files in the order written, as (tag, step, value)."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     found = []
@@ -89,18 +89,18 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
 
 
 def idx(values: torch.Tensor) -> bytes:
-    """The bytes of an IDX file of uint8 values, as MNIST's publisher writes them."""
+    """Return the bytes of an IDX file of uint8 values, the format of MNIST."""
     sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
     return bytes([0, 0, 8, values.ndim]) + sizes + values.numpy().tobytes()
 
 
 def numbered(samples: int, classes: int = 3) -> Samples:
-    """Samples that can be told apart: input i is [i, i]."""
+    """Return distinct samples: input i is [i, i]."""
     return Samples(torch.arange(samples).float()[:, None].expand(-1, 2).clone(), torch.arange(samples) % classes)
 
 
 def learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[float]:
-    """The learning rate of each step, and after the last."""
+    """Return the learning rate of each step, and the one after the last step."""
     found = [optimizer.param_groups[0]["lr"]]
     for _ in range(steps):
         optimizer.step()
@@ -110,7 +110,7 @@ def learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int)
 
 
 def signal_all(process: int, number: signal.Signals) -> None:
-    """Sends a signal to a process and all that came from it, as a cluster does, and a machine that is shut down."""
+    """Send a signal to a process and all its descendants, as a cluster or a shutdown does."""
     for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
         signal_all(int(child), number)
     os.kill(process, number)

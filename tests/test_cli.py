@@ -1,4 +1,4 @@
-"""The program from outside: commands, exit codes, what is printed and what is left."""
+"""Tests of the command line: commands, exit codes, output, and files left behind."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
         "loss.weight=[1]",
     ],
 )
-def test_a_bad_config_exits_with_2_and_leaves_nothing(
+def test_bad_config_exits_with_2_and_creates_nothing(
     workdir: Path, capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     assert cli.main([override]) == 2
@@ -46,18 +46,18 @@ def test_a_bad_config_exits_with_2_and_leaves_nothing(
     assert list(workdir.iterdir()) == []
 
 
-def test_all_errors_are_in_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_errors_are_reported_in_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["trainer.epochs=0.5", "optim.lr=-1", "model.kernel_size=99", "trainer.batch_size=0"]) == 2
     keys = re.findall(r"^(?:error:| {6}) (\S+):", said(capsys), re.MULTILINE)
     assert sorted(keys) == ["model.kernel_size", "optim.lr", "trainer.batch_size", "trainer.epochs"]
 
 
-def test_an_unknown_flag_exits_with_2(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_flag_exits_with_2(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--nope"]) == 2
     assert "--nope: no such flag" in said(capsys)
 
 
-def test_a_pickle_is_not_read(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pickle_is_rejected(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--experimental-rerun=config.pickle"]) == 2
     assert "refused: it would read a pickle" in said(capsys)
 
@@ -82,14 +82,14 @@ def test_dry_run_shows_config_and_model_and_creates_nothing(workdir: Path, capsy
         (["components", "model", "lenett"], "Did you mean lenet?"),
     ],
 )
-def test_a_wrong_word_after_a_command_exits_with_2(
+def test_invalid_command_argument_exits_with_2(
     workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
 ) -> None:
     assert cli.main(arguments) == 2
     assert problem in said(capsys)
 
 
-def test_a_sweep_has_a_folder_for_each_job(workdir: Path) -> None:
+def test_sweep_creates_one_folder_per_job(workdir: Path) -> None:
     assert cli.main(["-m", *TINY, "device.threads=1", "optim.lr=0.1,0.01"]) == 0
     (sweep,) = workdir.glob("outputs/*/*_sweep_mlp_digits")
     jobs = [folder for folder in sweep.iterdir() if folder.is_dir()]
@@ -107,7 +107,7 @@ WITHOUT_TORCH = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "shown"), WITHOUT_TORCH)
-def test_help_config_and_errors_of_composition_do_without_torch(
+def test_help_config_and_composition_errors_do_not_import_torch(
     workdir: Path, arguments: list[str], code: int, shown: str
 ) -> None:
     program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -117,13 +117,13 @@ def test_help_config_and_errors_of_composition_do_without_torch(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]])
-def test_help_and_config_do_without_pydantic_and_what_imports_it(workdir: Path, arguments: list[str]) -> None:
+def test_help_and_config_do_not_import_pydantic(workdir: Path, arguments: list[str]) -> None:
     program = "import sys; sys.modules['pydantic'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_shell_completion_does_without_torch(workdir: Path) -> None:
+def test_shell_completion_does_not_import_torch(workdir: Path) -> None:
     program = "import sys; sys.modules['torch'] = None; from runner.cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
         [sys.executable, "-c", program, "-sc", "query=bash"],
@@ -135,7 +135,7 @@ def test_shell_completion_does_without_torch(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_simultaneous_starts_have_folders_of_their_own(workdir: Path) -> None:
+def test_simultaneous_runs_get_separate_folders(workdir: Path) -> None:
     for process in [start(*TINY, "trainer.epochs=1", cwd=workdir) for _ in range(6)]:
         finish(process)
     folders = list(workdir.glob("outputs/*/*"))
@@ -144,7 +144,7 @@ def test_simultaneous_starts_have_folders_of_their_own(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_process_in_a_run_folder_is_refused_and_a_killed_one_holds_no_lock(workdir: Path) -> None:
+def test_second_process_in_a_run_folder_is_rejected_until_the_first_dies(workdir: Path) -> None:
     first = start(*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=10", "logger=none", cwd=workdir)
     try:
         folder = wait_for_checkpoint(workdir)
@@ -165,9 +165,7 @@ def wait_for_checkpoint(workdir: Path) -> Path:
     return next(workdir.glob("outputs/*/*/checkpoints/last.pt")).parents[1]
 
 
-def test_components_lists_every_part_and_the_parameters_of_one(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_components_lists_all_parts_and_parameters_of_one(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["components"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("lenet", "cross_entropy", "sgd", "cosine", "digits"))
@@ -176,7 +174,7 @@ def test_components_lists_every_part_and_the_parameters_of_one(
 
 
 @pytest.mark.slow
-def test_the_default_run_is_right_97_times_in_100_and_takes_no_half_minute(workdir: Path) -> None:
+def test_default_run_reaches_97_percent_within_half_a_minute(workdir: Path) -> None:
     began = time.monotonic()
     finish(start(cwd=workdir))
     (folder,) = workdir.glob("outputs/*/*_lenet_digits")
@@ -185,7 +183,7 @@ def test_the_default_run_is_right_97_times_in_100_and_takes_no_half_minute(workd
 
 
 @pytest.mark.slow
-def test_a_wheel_carries_conf(workdir: Path) -> None:
+def test_wheel_contains_conf(workdir: Path) -> None:
     copy = workdir / "source"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "outputs", "tests"))
     subprocess.run([sys.executable, "-m", "build", "--wheel", "-o", workdir / "dist", copy], check=True)
@@ -209,11 +207,11 @@ def test_a_wheel_carries_conf(workdir: Path) -> None:
     assert results(folder)["status"] == "completed"
 
 
-def test_one_value_can_be_followed(runner: Callable[..., Path]) -> None:
+def test_value_reaches_the_optimizer(runner: Callable[..., Path]) -> None:
     assert "lr: 0.0625" in (runner("optim.lr=0.0625") / "config.yaml").read_text()
 
 
-def test_a_value_may_refer_to_another_in_a_run_and_when_it_is_resumed(runner: Callable[..., Path]) -> None:
+def test_interpolation_in_override_works_in_run_and_resume(runner: Callable[..., Path]) -> None:
     folder = runner("optim.weight_decay=${optim.lr}", "trainer.epochs=1")
     assert "weight_decay: 0.01" in (folder / "config.yaml").read_text()
     assert results(folder)["overrides"][-2] == "optim.weight_decay=${optim.lr}"
@@ -222,7 +220,7 @@ def test_a_value_may_refer_to_another_in_a_run_and_when_it_is_resumed(runner: Ca
     assert "log_every: 2" in (folder / "config.yaml").read_text()
 
 
-def test_a_value_may_refer_to_another_in_a_sweep(sweep: Callable[..., Path]) -> None:
+def test_interpolation_in_override_works_in_sweep(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.weight_decay=${optim.lr}", "optim.lr=0.5,0.25", "trainer.epochs=1")
     decays = [re.search(r"weight_decay: (\S+)", path.read_text()) for path in folder.glob("*/config.yaml")]
     assert sorted(decay[1] for decay in decays if decay) == ["0.25", "0.5"]
@@ -230,7 +228,7 @@ def test_a_value_may_refer_to_another_in_a_sweep(sweep: Callable[..., Path]) -> 
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
+def test_closed_pipe_does_not_stop_training(workdir: Path) -> None:
     process = start(*TINY, "trainer.epochs=20", cwd=workdir)
     assert process.stdout is not None
     process.stdout.readline()
@@ -240,7 +238,7 @@ def test_a_reader_that_leaves_does_not_end_the_training(workdir: Path) -> None:
     assert results(folder)["status"] == "completed"
 
 
-def test_flags_may_stand_anywhere(workdir: Path) -> None:
+def test_flags_are_accepted_at_any_position(workdir: Path) -> None:
     (workdir / "mine" / "model").mkdir(parents=True)
     (workdir / "mine" / "model" / "small.yaml").write_text(
         "name: mlp\nhidden: [4]\nactivation: relu\nnorm: none\ndropout: 0.0\n"
@@ -268,7 +266,7 @@ def test_flags_may_stand_anywhere(workdir: Path) -> None:
         (["device.threads=99999999999"], "device.threads: found 99999999999"),
     ],
 )
-def test_mistakes_get_one_message_and_no_traceback(
+def test_mistakes_give_one_message_without_traceback(
     workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
 ) -> None:
     assert cli.main(arguments) == 2
@@ -278,7 +276,7 @@ def test_mistakes_get_one_message_and_no_traceback(
     assert list(workdir.iterdir()) == []
 
 
-def test_a_sweep_under_torchrun_is_refused(
+def test_sweep_under_torchrun_is_rejected(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}.items():
@@ -288,9 +286,7 @@ def test_a_sweep_under_torchrun_is_refused(
     assert list(workdir.iterdir()) == []
 
 
-def test_of_several_processes_the_first_one_alone_speaks(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_rank_0_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
     assert cli.main(["components", "loss"]) == 0
@@ -298,7 +294,7 @@ def test_of_several_processes_the_first_one_alone_speaks(
     assert capsys.readouterr() == ("", "")
 
 
-def test_evaluate_prints_null_for_what_is_no_number(
+def test_evaluate_prints_null_for_nan(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = runner()

@@ -3,19 +3,19 @@ import pytest
 from runner.errors import CheckpointError, ConfigError, DataError, Diverged, RunnerError, nearest
 
 
-def test_the_nearest_name_is_meant() -> None:
+def test_nearest_name_is_suggested() -> None:
     assert nearest("lenett", ["mlp", "lenet"]) == "allowed: lenet, mlp. Did you mean lenet?"
 
 
-def test_a_name_that_is_far_from_all_gets_no_hint() -> None:
+def test_distant_name_gets_no_suggestion() -> None:
     assert nearest("xyz", iter(["mlp", "lenet"])) == "allowed: lenet, mlp."
 
 
-def test_where_nothing_is_allowed_it_says_so() -> None:
+def test_empty_list_of_allowed_names() -> None:
     assert nearest("xyz", []) == "allowed: none."
 
 
-def test_all_problems_of_a_config_are_in_one_message() -> None:
+def test_config_error_lists_all_problems() -> None:
     error = ConfigError("seed: missing", "name: missing")
     assert error.problems == ("seed: missing", "name: missing")
     assert str(error) == "seed: missing\nname: missing"
@@ -24,6 +24,6 @@ def test_all_problems_of_a_config_are_in_one_message() -> None:
 @pytest.mark.parametrize(
     ("kind", "code"), [(RunnerError, 1), (DataError, 1), (CheckpointError, 1), (ConfigError, 2), (Diverged, 3)]
 )
-def test_every_error_has_its_exit_code(kind: type[RunnerError], code: int) -> None:
+def test_exit_codes(kind: type[RunnerError], code: int) -> None:
     assert issubclass(kind, RunnerError)
     assert kind("why").exit_code == code

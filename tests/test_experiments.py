@@ -1,4 +1,4 @@
-"""Each system of the source documents runs as an experiment and meets its numbers."""
+"""Recipes for the systems of the source documents, and the numbers they must reach."""
 
 import csv
 import random
@@ -25,7 +25,7 @@ from runner.training.check import check
 
 @pytest.fixture
 def experiment(workdir: Path) -> Callable[..., Path]:
-    """Runs an experiment as its header says; returns the run folder."""
+    """Return a function that runs a recipe as its header says and returns the run folder."""
 
     def go(name: str, *overrides: str) -> Path:
         assert cli.main([f"experiment={name}", "device.threads=1", *overrides]) == 0
@@ -40,10 +40,10 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def write_idx_digits(folder: Path) -> None:
-    """The bundled digits as MNIST's four files, in MNIST's size: 1,437 to train on and 360 to test."""
+    """Write the bundled digits as the four files of MNIST, scaled to 28x28: 1,437 training and 360 test images."""
     images, labels = Digits(size=28).load().samples
     assert isinstance(images, Tensor)
-    # Shuffled: the last ones are by other hands than the rest.
+    # Shuffled, because the last images were written by other people.
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images, labels = images[shuffled], labels[shuffled]
     for part, chosen in (("train", slice(0, 1437)), ("t10k", slice(1437, None))):
@@ -55,14 +55,14 @@ def losses(folder: Path) -> list[float]:
     return [float(row.split(",")[2]) for row in metrics_table(folder)[1:]]
 
 
-def test_s0a_the_small_lenet_has_its_ten_parameter_tensors() -> None:
+def test_s0a_small_lenet_has_ten_parameter_tensors() -> None:
     parts = build(compose_config(["experiment=lenet_small"]))
     assert [tuple(parameter.shape) for parameter in parts.model.parameters()] == [
         *((6, 1, 3, 3), (6,), (16, 6, 3, 3), (16,), (120, 576), (120,), (84, 120), (84,), (10, 84), (10,)),
     ]
 
 
-def test_s0b_one_random_image_is_learned_by_the_hand_written_rule(experiment: Callable[..., Path]) -> None:
+def test_s0b_hand_written_update_rule_learns_one_random_image(experiment: Callable[..., Path]) -> None:
     found = losses(experiment("one_image", "trainer.epochs=5"))
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.1 * found[0]
@@ -78,20 +78,20 @@ def test_s0b_one_random_image_is_learned_by_the_hand_written_rule(experiment: Ca
 
 @pytest.mark.parametrize("optim", ["sgd", "adam", "rmsprop"])
 @pytest.mark.parametrize("loss", ["mse", "l1", "cross_entropy"])
-def test_s0c_each_optimizer_trains_with_each_loss(runner: Callable[..., Path], optim: str, loss: str) -> None:
+def test_s0c_every_optimizer_trains_with_every_loss(runner: Callable[..., Path], optim: str, loss: str) -> None:
     found = losses(runner(f"optim={optim}", f"loss={loss}", "optim.lr=0.005", "trainer.epochs=4"))
     assert found[-1] < found[0]
 
 
-def test_s1a_s2g_lenet_5_adapts_to_colour() -> None:
+def test_s1a_s2g_lenet_adapts_to_color_images() -> None:
     parts = build(compose_config(["model=lenet"]))
     assert len(list(parts.model.parameters())) == 10
     assert parts.model.get_parameter("fc1.weight").shape == (120, 400)
-    colour = Spec("classification", in_shape=(3, 32, 32), out_features=10)
-    assert build_model(compose_config(["model=lenet"]), colour)(torch.zeros(64, 3, 32, 32)).shape == (64, 10)
+    color = Spec("classification", in_shape=(3, 32, 32), out_features=10)
+    assert build_model(compose_config(["model=lenet"]), color)(torch.zeros(64, 3, 32, 32)).shape == (64, 10)
 
 
-def test_s1b_the_running_loss_is_told_every_so_many_batches(experiment: Callable[..., Path], workdir: Path) -> None:
+def test_s1b_running_loss_is_logged_at_an_interval(experiment: Callable[..., Path], workdir: Path) -> None:
     write_idx_digits(workdir)
     folder = experiment("lenet_mnist", "dataset.root=.", "trainer.log_every=100")
     config = (folder / "config.yaml").read_text()
@@ -100,12 +100,12 @@ def test_s1b_the_running_loss_is_told_every_so_many_batches(experiment: Callable
     assert set(results(folder)["test"]) == {"loss", "accuracy"}
 
 
-def test_s1e_the_log_tells_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
+def test_s1e_log_has_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
     log = (experiment("imbalanced", "trainer.epochs=2") / "run.log").read_text()
     assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log, re.DOTALL)
 
 
-def test_s1f_folds_are_disjoint_covering_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:
+def test_s1f_folds_are_disjoint_complete_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:
     sets = [build(compose_config(["dataset.folds=5", f"dataset.fold={fold}"])).test.source for fold in range(5)]
     images = [tuple(image.flatten().tolist()) for source in sets for image in source.inputs]  # type: ignore[attr-defined]
     everything = Digits().load().samples.inputs
@@ -116,7 +116,7 @@ def test_s1f_folds_are_disjoint_covering_and_stratified(runner: Callable[..., Pa
         assert counts.max() - counts.min() <= 3  # of 174 to 183 in all
 
 
-def test_s2b_groups_are_formed_by_name_and_the_log_shows_who_got_what(experiment: Callable[..., Path]) -> None:
+def test_s2b_parameter_groups_are_matched_by_name_and_logged(experiment: Callable[..., Path]) -> None:
     folder = experiment("perceptron_groups", "trainer.epochs=2")
     log = (folder / "run.log").read_text()
     assert re.search(r"group +lr 0\.01: layer1\.W, layer2\.W", log)
@@ -125,7 +125,7 @@ def test_s2b_groups_are_formed_by_name_and_the_log_shows_who_got_what(experiment
     assert found[-1] < found[0]
 
 
-def test_s2c_a_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
+def test_s2c_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
     folder = experiment("edge_kernel")
     assert (weights(folder)["conv.weight"][0, 0] - KERNEL).abs().max() < 0.02
     assert (folder / "plots" / "kernel.png").stat().st_size > 1000
@@ -133,12 +133,12 @@ def test_s2c_a_convolution_learns_the_kernel(experiment: Callable[..., Path]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-def test_s2e_digits_are_read_row_by_row(experiment: Callable[..., Path], kind: str) -> None:
+def test_s2e_recurrent_networks_read_digits_row_by_row(experiment: Callable[..., Path], kind: str) -> None:
     assert results(experiment(f"{kind}_digits"))["test"]["accuracy"] >= 0.95
 
 
 @pytest.mark.slow
-def test_s3_two_neurons_fit_the_parabola(experiment: Callable[..., Path]) -> None:
+def test_s3_two_hidden_units_fit_the_parabola(experiment: Callable[..., Path]) -> None:
     folder = experiment("parabola")
     assert results(folder)["step"] == 100_000
     assert results(folder)["parameters"] == 7
@@ -152,7 +152,7 @@ def test_s3_two_neurons_fit_the_parabola(experiment: Callable[..., Path]) -> Non
     assert (folder / "plots" / "fit.png").stat().st_size > 1000
 
 
-def test_s4a_the_line_is_found(experiment: Callable[..., Path]) -> None:
+def test_s4a_line_is_recovered(experiment: Callable[..., Path]) -> None:
     found = weights(experiment("line"))
     assert abs(found["w"].item() - 2) < 0.05
     assert abs(found["b"].item() - 3) < 0.05
@@ -162,7 +162,7 @@ def test_s4a_the_line_is_found(experiment: Callable[..., Path]) -> None:
 
 
 @pytest.mark.slow
-def test_s4b_the_mnist_network_learns_digits_from_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
+def test_s4b_mnist_network_learns_digits_from_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
     write_idx_digits(workdir)
     folder = experiment("mnist_cnn", "dataset.root=.", "dataset.repeat=10")
     assert results(folder)["test"]["accuracy"] >= 0.97
@@ -184,7 +184,7 @@ GROUPS = ("model", "loss", "optim", "scheduler", "dataset")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
-def test_any_combination_trains_or_is_refused_with_the_reason(
+def test_any_combination_trains_or_is_rejected_with_a_reason(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     chance = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A user's own parts, from outside the repository, by the command line."""
+"""Tests of components that lie outside the repository, through the command line."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ CHOICES = [*(f"{group}=mine" for group in VALUES), "trainer.epochs=20", "device.
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's folder: a module with parts, and their values."""
+    """Return a project folder with a module of components and their YAML files."""
     (tmp_path / "my_parts.py").write_text(PARTS)
     for group, text in VALUES.items():
         (tmp_path / "conf" / group).mkdir(parents=True)
@@ -91,20 +91,20 @@ def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: 
     assert abs(float(row.split(",")[1]) - 0.6) < 0.3
 
 
-def test_an_own_value_of_the_wrong_type_is_refused(project: Path) -> None:
+def test_value_of_the_wrong_type_is_rejected(project: Path) -> None:
     wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
     assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
     assert list(project.glob("outputs")) == []
 
 
-def test_a_fault_in_a_plugin_is_shown_as_it_is(project: Path) -> None:
+def test_exception_in_a_plugin_is_reported(project: Path) -> None:
     (project / "my_parts.py").write_text("from torch import does_not_exist")
     text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)
     assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
 
 
 @pytest.mark.slow
-def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
+def test_installed_package_registers_through_entry_point(project: Path) -> None:
     installed = project / "site"
     (installed / "parts-1.0.dist-info").mkdir(parents=True)
     (project / "my_parts.py").rename(installed / "installed_parts.py")
@@ -116,9 +116,7 @@ def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
 
 
-def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_duplicate_name_of_a_built_in_component_is_rejected(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
     (line,) = finish(start("plugins=[taken]", cwd=workdir), code=2).splitlines()
@@ -127,7 +125,7 @@ def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
 
 
 @pytest.mark.parametrize("content", ["my_parts.py", "my_parts/__init__.py", "my_parts/sub.py"])
-def test_a_run_folder_brings_no_code(
+def test_plugin_in_the_run_folder_is_not_executed(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     (workdir / content).parent.mkdir(exist_ok=True)
@@ -140,7 +138,7 @@ def test_a_run_folder_brings_no_code(
         assert "within the run folder, whose code is not run" in error
 
 
-def test_the_file_of_a_plugin_is_named_when_a_run_folder_asks_for_it(
+def test_file_of_a_plugin_is_printed_when_a_run_folder_requests_it(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workdir / "named_parts.py").write_text("")

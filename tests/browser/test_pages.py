@@ -1,4 +1,4 @@
-"""What a person sees, in a real browser: TensorBoard on a sweep, and the page of `compare`."""
+"""Tests of TensorBoard and of the comparison page in a real browser."""
 
 import shutil
 import socket
@@ -23,7 +23,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of two learning rates and two seeds."""
+    """Run a sweep over two learning rates and two seeds."""
     workdir = tmp_path_factory.mktemp("browser")
     finish(start("-m", "trainer.epochs=3", "optim.lr=0.1,0.01", "seed=0,1", cwd=workdir))
     (folder,) = workdir.glob("outputs/*/*")
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which no script may fail."""
+    """Open a page; the test fails if a script on it raises an error."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -54,7 +54,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def board(sweep: Path) -> Iterator[str]:
-    """The address of a TensorBoard on the sweep."""
+    """Start TensorBoard on the sweep and return its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -78,7 +78,7 @@ def board(sweep: Path) -> Iterator[str]:
         server.wait()
 
 
-def test_tensorboard_shows_one_curve_a_run_with_readable_names(board: str, page: Page) -> None:
+def test_tensorboard_shows_one_readable_curve_per_run(board: str, page: Page) -> None:
     page.goto(f"{board}/#timeseries")
     for name in ("optim.lr=0.1,seed=0", "optim.lr=0.1,seed=1", "optim.lr=0.01,seed=0", "optim.lr=0.01,seed=1"):
         expect(page.get_by_text(f"{name}/tensorboard", exact=True).first).to_be_visible(timeout=30_000)
@@ -86,7 +86,7 @@ def test_tensorboard_shows_one_curve_a_run_with_readable_names(board: str, page:
         expect(page.get_by_role("button", name="Expand group").filter(has_text=group).first).to_be_attached()
 
 
-def test_tensorboard_shows_the_swept_keys_and_metrics(board: str, page: Page) -> None:
+def test_tensorboard_shows_swept_keys_and_metrics(board: str, page: Page) -> None:
     page.goto(f"{board}/#hparams")
     for column in ("optim.lr", "seed", "test/loss", "test/accuracy"):
         expect(page.get_by_role("columnheader", name=column).first).to_be_visible(timeout=30_000)
@@ -109,7 +109,7 @@ def test_tensorboard_shows(board: str, page: Page, tab: str, found: str) -> None
     expect(page.get_by_text(found).first).to_be_attached(timeout=30_000)
 
 
-def test_the_page_of_a_comparison_sorts_and_plots(sweep: Path, page: Page) -> None:
+def test_comparison_page_sorts_and_plots(sweep: Path, page: Page) -> None:
     target = sweep.parent / "page.html"
     finish(start("compare", str(sweep), "--format", "html", "--output", str(target), cwd=sweep))
     page.goto(target.as_uri())

@@ -1,4 +1,4 @@
-"""Mistakes that new users make: each gets one message that says how to mend it, and nothing is created."""
+"""Common mistakes: each gives one message that says how to fix it, and nothing is created."""
 
 from pathlib import Path
 
@@ -21,34 +21,37 @@ MISTAKES = {
     "a trainer key without its group": ("epochs=5", "did you mean trainer.epochs?"),
     "two dashes before a key": ("--optim.lr=0.1", "did you mean optim.lr=0.1, without dashes?"),
     "one dash before a key": ("-optim.lr=0.1", "did you mean optim.lr=0.1, without dashes?"),
-    "a flag that is none": ("--epochs 5", "--epochs: no such flag; values are set as key=value"),
-    "a space for the equals sign": ("optim.lr 0.1", "did you mean optim.lr=0.1?"),
-    "a colon for the equals sign": ("optim.lr:0.1", "no key=value"),
-    "a command that is none": ("train", "train: is no command"),
+    "an unknown flag": ("--epochs 5", "--epochs: no such flag; values are set as key=value"),
+    "a space instead of the equals sign": ("optim.lr 0.1", "did you mean optim.lr=0.1?"),
+    "a colon instead of the equals sign": ("optim.lr:0.1", "no key=value"),
+    "an unknown command": ("train", "train: is no command"),
     "a mistyped command": ("compere outputs", "commands: resume, evaluate, predict, compare, export, components"),
     "a sweep without -m": ("optim.lr=0.1,0.01", "which needs -m"),
     "a list without brackets": ("model.hidden=120,84", "a list is written in brackets: model.hidden=[...]"),
-    "a word for a number": ("trainer.epochs=ten", "trainer.epochs: found 'ten'"),
+    "a word instead of a number": ("trainer.epochs=ten", "trainer.epochs: found 'ten'"),
     "no epochs at all": ("trainer.epochs=0", "greater than or equal to 1"),
     "a negative learning rate": ("optim.lr=-1", "optim.lr: found -1"),
-    "a part of another model": ("+model.dropout=0.5", "model.dropout: no such key; allowed: channels"),
-    "a classifier's loss for numbers": ("dataset=parabola", "cross_entropy compares classes"),
-    "a GPU that is not there": ("device.name=cuda:9", "which this machine does not have"),
-    "a file that is not there": ("dataset=csv", "there is no such file"),
-    "a plugin that is not there": ("plugins=[my_models]", "No module named 'my_models'; searched: this folder"),
+    "a key of another model": ("+model.dropout=0.5", "model.dropout: no such key; allowed: channels"),
+    "a loss for classes with values": ("dataset=parabola", "cross_entropy compares classes"),
+    "a GPU that does not exist": ("device.name=cuda:9", "which this machine does not have"),
+    "a file that does not exist": ("dataset=csv", "there is no such file"),
+    "a plugin that does not exist": ("plugins=[my_models]", "No module named 'my_models'; searched: this folder"),
     "a metric without its split": ("trainer.checkpoint.metric=accuracy", "Did you mean val/accuracy?"),
-    "a folder that is no run": ("resume nowhere", "not a run folder"),
+    "a folder that is not a run folder": ("resume nowhere", "not a run folder"),
     "spaces around the equals sign": ("optim.lr = 0.1", "write it without spaces: optim.lr=0.1"),
-    "a colon and a space for the equals sign": ("optim.lr: 0.1", "did you mean optim.lr=0.1?"),
+    "a colon and a space instead of the equals sign": ("optim.lr: 0.1", "did you mean optim.lr=0.1?"),
     "two dashes and a space": ("--optim.lr 0.1", "did you mean optim.lr=0.1?"),
     "no key": ("=3", "has no key; expected key=value"),
     "a key in the wrong group": ("trainer.lr=0.1", "did you mean optim.lr?"),
-    "a key of the trainer in the data": ("dataset.batch_size=3", "did you mean trainer.batch_size?"),
+    "a trainer key in the dataset group": ("dataset.batch_size=3", "did you mean trainer.batch_size?"),
     "a torchvision network in capitals": ("model=ResNet18", "model=torchvision model.arch=resnet18."),
     "one plugin without brackets": ("plugins=my_models", "a list is written in brackets: plugins=[my_models]"),
     "one width without brackets": ("model=mlp model.hidden=64", "in brackets: model.hidden=[64]"),
     "a list with spaces": ("model=mlp model.hidden=[64, 32]", 'quote it: "model.hidden=[64, 32]"'),
-    "a word that starts a run elsewhere": ("train model=mlp", "train: is no command: a run is started without one"),
+    "a command of other programs": (
+        "train model=mlp",
+        "train: is no command: a run is started without one",
+    ),
     "help as a word": ("help", "help: is no command; type: python -m runner --help"),
     "an umlaut": ("dataset.root=daten/größe", "quote the value: \"dataset.root='daten/größe'\""),
     "a tilde": ("dataset.root=~/pics", "quote the value: \"dataset.root='~/pics'\""),
@@ -56,22 +59,22 @@ MISTAKES = {
     "a name with a space": ("name=my run", 'A value with spaces is quoted: "name=my run"'),
     "a group left out": ("~logger", "write logger=none"),
     "another group left out": ("~scheduler", "write scheduler=constant"),
-    "a group that has to be there left out": ("~model", "a group cannot be left out; choose one: cnn,"),
+    "a required group left out": ("~model", "a group cannot be left out; choose one: cnn,"),
     "a number in quotes": ("seed='1'", "it is a text here; write it without quotes"),
     "a nested interpolation": (
         "optim.lr=${oc.decode:${oc.env:MYLR}}",
         "quote the value: 'optim.lr=\"${oc.decode:${oc.env:MYLR}}\"'",
     ),
-    "a folder of config files that is not there": ("--config-dir myconf", "--config-dir: no such folder: myconf"),
-    "Hydra's folder of a run": ("hydra.run.dir=D", "output_dir=FOLDER"),
-    "Hydra's folder of a sweep": ("-m hydra.sweep.dir=D seed=1,2", "output_dir=FOLDER"),
-    "a config that is not there": ("--config-name nowhere", "Cannot find primary config 'nowhere'"),
+    "a config folder that does not exist": ("--config-dir myconf", "--config-dir: no such folder: myconf"),
+    "Hydra's run folder": ("hydra.run.dir=D", "output_dir=FOLDER"),
+    "Hydra's sweep folder": ("-m hydra.sweep.dir=D seed=1,2", "output_dir=FOLDER"),
+    "a config that does not exist": ("--config-name nowhere", "Cannot find primary config 'nowhere'"),
     "several at once": ("model=lenett optim.lrr=1", "Did you mean lenet?"),
 }
 
 
 @pytest.mark.parametrize(("typed", "advice"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_told_with_what_would_mend_it(
+def test_mistake_is_reported_with_a_fix(
     workdir: Path, capsys: pytest.CaptureFixture[str], typed: str, advice: str
 ) -> None:
     assert cli.main(typed.split()) == 2
@@ -83,7 +86,7 @@ def test_a_mistake_is_told_with_what_would_mend_it(
     assert list(workdir.iterdir()) == []
 
 
-def test_a_number_of_the_environment_is_decoded(
+def test_number_from_environment_variable_needs_decode(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MYLR", "0.02")
@@ -93,7 +96,7 @@ def test_a_number_of_the_environment_is_decoded(
 
 
 GLOBAL = "# @package _global_\n"
-FILES = {  # a file below the user's folder: its text, what is typed, and the message
+FILES = {  # file in the user's folder: its text, the arguments, the expected message
     "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
     "model/b.yaml": (
         "name: tiny\n\twidth: 32\n",
@@ -141,7 +144,7 @@ FILES = {  # a file below the user's folder: its text, what is typed, and the me
         "hydra.sweeper.params.seed._target_: found 'thing.Thing'; a config cannot name code",
     ),
 }
-EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tried with other commands too
+EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tested with other commands too
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tried with other commands 
         *((file, flags) for file in EVERYWHERE for flags in (["--cfg", "job"], ["--help"], ["-m", "seed=1,2"])),
     ],
 )
-def test_a_mistake_in_an_own_file_is_told_with_the_file(
+def test_mistake_in_user_file_is_reported_with_its_path(
     workdir: Path, capsys: pytest.CaptureFixture[str], file: str, flags: list[str]
 ) -> None:
     text, typed, advice = FILES[file]
@@ -169,10 +172,10 @@ def test_a_mistake_in_an_own_file_is_told_with_the_file(
     assert sorted(path.name for path in workdir.iterdir()) == ["mine", "thing.py"]
 
 
-def test_an_own_file_wins_over_one_of_the_runners(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_file_takes_precedence_over_built_in_file(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "mine" / "optim").mkdir(parents=True)
     (workdir / "mine" / "optim" / "sgd.yaml").write_text("name: sgd\nlr: 0.5\n")
-    (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # but for the one that all begins with
+    (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # except for config.yaml
     assert cli.main(["--config-dir", "mine", "--cfg", "job"]) == 0
     shown = capsys.readouterr().out
     assert "lr: 0.5" in shown
