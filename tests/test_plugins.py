@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from helpers import finish, results, start
 from runner import cli
 from runner.config.compose import compose_config, freeze
+from runner.config.composition import CONF
 from runner.plugins import check_origins
 
 PARTS = '''
@@ -54,10 +56,9 @@ class Sign(torch.optim.Optimizer):
             for parameter in group["params"]:
                 parameter.data -= group["lr"] * parameter.grad.sign()
 '''
-SHARED = "seed: 0\nval_share: 0.1\ntest_share: 0.2\nfolds: null\nfold: null\nin_memory: true\nworkers: 0\n"
 VALUES = {
     "model": "name: mine\nbias: true\n",
-    "dataset": f"name: mine\nrows: 200\n{SHARED}repeat: 1\naugment: null\n",
+    "dataset": "name: mine\nrows: 200\n",
     "loss": "name: mine\nscale: 2.0\n",
     "optim": "name: mine\nlr: 0.01\ngroups: []\n",
 }
@@ -89,6 +90,33 @@ def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: 
     _, header, row = finish(start("predict", str(folder), "rows.csv", cwd=project)).splitlines()
     assert header == "input,output0"
     assert abs(float(row.split(",")[1]) - 0.6) < 0.3
+
+
+SHARED = """
+seed: 3
+val_share: 0.2
+test_share: null
+folds: 5
+fold: 1
+in_memory: false
+workers: 1
+repeat: 2
+augment: null
+"""
+
+
+@pytest.mark.parametrize("text", ["", SHARED, "augment: {flip: true}\n"], ids=["none", "all", "some"])
+def test_a_users_dataset_inherits_the_shared_keys_and_may_override_them(
+    project: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with (project / "conf/dataset/mine.yaml").open("a") as file:
+        file.write(text)
+    assert cli.main(["dataset=mine", "--config-dir", str(project / "conf"), "--cfg", "job"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)["dataset"]
+    expected = {"name": "mine", "rows": 200, **yaml.safe_load((CONF / "dataset_defaults.yaml").read_text())}
+    for key, value in (yaml.safe_load(text) or {}).items():
+        expected[key] = expected[key] | value if isinstance(value, dict) else value
+    assert found == expected
 
 
 def test_an_own_value_of_the_wrong_type_is_refused(project: Path) -> None:

@@ -2,10 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runner.config.compose import compose_config, freeze, read_overrides, thaw
 from runner.config.composition import CONF
-from runner.config.schema import Component
+from runner.config.schema import Component, Dataset
 from runner.errors import ConfigError
 from runner.registry import REGISTRIES
 from runner.training.check import check
@@ -26,8 +27,8 @@ COMPANIONS = {
 
 
 def test_no_config_file_is_overlooked() -> None:
-    assert len(FILES) == 78
-    assert len(OPTIONS) == len(FILES) - 4  # config.yaml, and three of Hydra's own
+    assert len(FILES) == 79
+    assert len(OPTIONS) == len(FILES) - 5  # config.yaml, dataset_defaults.yaml, and three of Hydra's own
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -42,6 +43,18 @@ def test_each_parameter_of_a_component_stands_in_its_file(group: str, option: st
     choice: Component = getattr(compose_config([f"{group}={option}"]), group)
     assert choice.name == option
     assert choice.values.keys() == REGISTRIES[group].parameters(option).keys()
+
+
+def test_the_shared_keys_of_datasets_are_in_one_file() -> None:
+    shared = yaml.safe_load((CONF / "dataset_defaults.yaml").read_text())
+    assert shared.keys() == Dataset.model_fields.keys() - {"name"}
+    for path in (CONF / "dataset").glob("*.yaml"):
+        assert [key for key, value in yaml.safe_load(path.read_text()).items() if shared.get(key, ...) == value] == []
+
+
+def test_the_file_of_the_shared_keys_is_not_a_dataset() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset: found 'dataset_defaults'; allowed: cifar10, csv, .*, sine\.$"):
+        compose_config(["dataset=dataset_defaults"])
 
 
 @pytest.mark.parametrize("group", REGISTRIES)

@@ -111,6 +111,11 @@ FILES = {  # a file below the user's folder: its text, what is typed, and the me
         "model=i",
         'plugins=[MODULE] is missing, with the module that has @MODELS.register("i")',
     ),
+    "dataset/a.yaml": (
+        "points: 3\n",
+        "dataset=a",
+        "dataset/a.yaml: needs a line `name: ...`, such as `name: a`; found points",
+    ),
     "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml is there: rename it to j.yaml"),
     "model/k.yaml": ("name: tiny\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
     "model/l.yaml": (

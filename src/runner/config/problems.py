@@ -142,7 +142,7 @@ def _nameless(place: Place, good: Sequence[str]) -> Iterator[str]:
     for group, option in cfg.hydra.runtime.choices.items():
         file = place.file(group, option)
         if file and group in cfg and OmegaConf.is_dict(cfg[group]) and "name" not in cfg[group] and group != "trainer":
-            found = ", ".join(map(str, cfg[group])) or "nothing"
+            found = ", ".join(map(str, OmegaConf.load(file))) or "nothing"  # not cfg[group], which has inherited keys
             yield f"{shown(file)}: needs a line `name: ...`, such as `name: {option}`; found {found}"
 
 
