@@ -165,8 +165,8 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     model: nn.Module = MODELS.build(choice.name, choice.values, in_shape=spec.in_shape, out_features=spec.out_features)
     channels_last = config.trainer.channels_last
     if channels_last is None:
-        contiguous = OPTIMIZERS.get(config.optim.name).facts.get("contiguous", False)
-        channels_last = MODELS.get(choice.name).facts.get("channels_last", False) and not contiguous
+        contiguous = OPTIMIZERS.get(config.optim.name).traits.contiguous
+        channels_last = MODELS.get(choice.name).traits.channels_last and not contiguous
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
@@ -184,7 +184,7 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
         ConfigError: the loss compares classes and the dataset has none.
     """
     name = config.loss.name
-    compares = LOSSES.get(name).facts.get("targets")
+    compares = LOSSES.get(name).traits.targets
     if compares == "classes" and spec.task == "regression":
         raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
     loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)

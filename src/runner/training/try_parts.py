@@ -70,7 +70,7 @@ def try_parts(config: Config) -> Spec:
                 check_shapes(config, spec, model, loss)
     if problems:
         raise ConfigError(*problems)
-    if LOSSES.get(config.loss.name).facts.get("takes") == "log_probabilities":
+    if LOSSES.get(config.loss.name).traits.takes == "log_probabilities":
         check_log_probabilities(config, spec)
     return spec
 
