@@ -22,8 +22,8 @@ def identities(samples: Samples) -> list[int]:
     return [int(number) for number in samples.inputs[:, 0].tolist()]
 
 
-def drawn(samples: int = 100, test: Samples | None = None, **choice: float | int | None) -> Splits:
-    usual = {"seed": 0, "val_share": 0.1, "test_share": 0.2, "folds": None, "fold": None}
+def drawn(samples: int = 100, test: Samples | None = None, **choice: float | tuple[int, int] | None) -> Splits:
+    usual = {"seed": 0, "val_share": 0.1, "test_share": 0.2, "fold": None}
     return split(Pool(numbered(samples), test), **(usual | choice))  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def test_splits_are_disjoint_cover_everything_and_have_their_shares() -> None:
 @given(samples=st.integers(30, 300), classes=st.integers(2, 5), share=st.floats(0.1, 0.5), seed=st.integers(0, 99))
 def test_each_class_is_represented_in_proportion(samples: int, classes: int, share: float, seed: int) -> None:
     pool = Pool(numbered(samples, classes))
-    test = split(pool, seed=seed, val_share=0.1, test_share=share, folds=None, fold=None).test
+    test = split(pool, seed=seed, val_share=0.1, test_share=share, fold=None).test
     for count, total in zip(test.targets.bincount(minlength=classes), pool.samples.targets.bincount(), strict=True):
         assert abs(count - share * total) <= 1
 
@@ -48,7 +48,7 @@ def test_the_dataset_seed_alone_fixes_the_splits() -> None:
 
 
 def test_folds_are_disjoint_cover_everything_and_are_stratified() -> None:
-    folds = [drawn(folds=5, fold=fold) for fold in range(5)]
+    folds = [drawn(fold=(fold, 5)) for fold in range(5)]
     assert sorted(chain(*(identities(fold.test) for fold in folds))) == list(range(100))
     for fold in folds:
         assert sorted(chain(*(identities(part) for part in fold))) == list(range(100))
@@ -58,7 +58,7 @@ def test_folds_are_disjoint_cover_everything_and_are_stratified() -> None:
 def test_the_publishers_test_set_is_kept_unless_folds_are_asked_for() -> None:
     published = Samples(torch.full((10, 2), -1.0), torch.zeros(10, dtype=torch.long))
     assert identities(drawn(test=published, test_share=None).test) == [-1] * 10
-    tested = [identities(drawn(test=published, test_share=None, folds=2, fold=fold).test) for fold in range(2)]
+    tested = [identities(drawn(test=published, test_share=None, fold=(fold, 2)).test) for fold in range(2)]
     assert sorted(chain(*tested)) == [-1] * 10 + list(range(100))
 
 
@@ -70,9 +70,7 @@ def test_inputs_that_are_read_one_by_one_are_split_without_reading_them() -> Non
         def __getitem__(self, index: int) -> Tensor:
             return torch.tensor([float(index)])
 
-    parts = split(
-        Pool(Samples(Unread(), torch.arange(30) % 3)), seed=0, val_share=0.1, test_share=0.5, folds=None, fold=None
-    )
+    parts = split(Pool(Samples(Unread(), torch.arange(30) % 3)), seed=0, val_share=0.1, test_share=0.5, fold=None)
     assert isinstance(parts.test.inputs, Chosen)
     assert len(parts.test.inputs) == 15
     index = int(parts.test.inputs.indices[3])
@@ -88,7 +86,7 @@ def test_without_a_share_to_validate_the_training_samples_do() -> None:
     train, val, test = (identities(part) for part in drawn(val_share=None))
     assert train == val
     assert sorted(train + test) == list(range(100))
-    train, val, test = (identities(part) for part in drawn(val_share=None, folds=5, fold=1))
+    train, val, test = (identities(part) for part in drawn(val_share=None, fold=(1, 5)))
     assert train == val
     assert sorted(train + test) == list(range(100))
     assert len(test) == 20
@@ -102,18 +100,16 @@ def test_without_anything_to_test_on_the_splits_are_refused() -> None:
 def test_the_publishers_validation_set_is_kept_unless_folds_are_asked_for() -> None:
     published = [Samples(torch.full((size, 2), -1.0), torch.zeros(size, dtype=torch.long)) for size in (10, 5)]
     pool = Pool(numbered(30), *published)
-    train, val, test = (
-        len(part.targets) for part in split(pool, seed=0, val_share=0.1, test_share=None, folds=None, fold=None)
-    )
+    train, val, test = (len(part.targets) for part in split(pool, seed=0, val_share=0.1, test_share=None, fold=None))
     assert (train, val, test) == (30, 5, 10)
-    parts = split(pool, seed=0, val_share=0.1, test_share=None, folds=3, fold=0)
+    parts = split(pool, seed=0, val_share=0.1, test_share=None, fold=(0, 3))
     assert sum(len(part.targets) for part in parts) == 45
     assert len(parts.test.targets) == 15
 
 
 def test_numbers_are_put_into_folds_that_are_disjoint_and_cover_everything() -> None:
     pool = Pool(Samples(numbered(23).inputs, torch.rand(23, 2)))
-    folds = [split(pool, seed=0, val_share=0.2, test_share=None, folds=5, fold=fold) for fold in range(5)]
+    folds = [split(pool, seed=0, val_share=0.2, test_share=None, fold=(fold, 5)) for fold in range(5)]
     assert sorted(chain(*(identities(fold.test) for fold in folds))) == list(range(23))
     assert sorted(len(fold.test.targets) for fold in folds) == [4, 4, 5, 5, 5]
 

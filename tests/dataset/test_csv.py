@@ -46,7 +46,7 @@ def test_the_inputs_are_standardized_on_the_training_split_alone(table: Path) ->
     numbers = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.01]) + 7
     table.write_text("a,same,b,target\n" + "".join(f"{a},4,{b},{a + b}\n" for a, b in numbers.tolist()))
     dataset = CSV(str(table))
-    train = split(dataset.load(), seed=0, val_share=0.1, test_share=0.2, folds=None, fold=None).train
+    train = split(dataset.load(), seed=0, val_share=0.1, test_share=0.2, fold=None).train
     spec = measure(dataset.spec, train)
     assert isinstance(train.inputs, Tensor)
     exact = train.inputs.double()

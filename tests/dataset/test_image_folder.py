@@ -89,10 +89,10 @@ def test_the_publishers_splits_are_kept(
     assert dataset.spec.classes == ("cat", "dog")
     found = tuple(None if part is None else len(part.targets) for part in (pool.samples, pool.test, pool.val))
     assert found == sizes
-    splits = split(pool, seed=0, val_share=0.4, test_share=None, folds=None, fold=None)
+    splits = split(pool, seed=0, val_share=0.4, test_share=None, fold=None)
     assert len(splits.test.targets) == 4
     assert (len(splits.val.targets), len(splits.train.targets)) == ((2, 4) if sizes[2] is None else (2, 6))
-    folds = [split(pool, seed=0, val_share=0.4, test_share=None, folds=2, fold=fold) for fold in range(2)]
+    folds = [split(pool, seed=0, val_share=0.4, test_share=None, fold=(fold, 2)) for fold in range(2)]
     assert sum(len(each.test.targets) for each in folds) == sum(size or 0 for size in sizes)
     for each in folds:
         assert read(each.test).shape == (len(each.test.targets), 3, 8, 8)

@@ -128,7 +128,7 @@ def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> N
         (["dataset.repeat=0"], "dataset.repeat: found 0; Input should be greater than or equal to 1"),
         (
             ["dataset=edges", "loss=mse", "model=mlp", "dataset.augment={flip: true}"],
-            "dataset.augment: changes pictures whose class stays the same; dataset=edges is for regression",
+            "dataset.augment: for the classification of images only; dataset=edges is for regression",
         ),
     ],
 )

@@ -306,7 +306,7 @@ def test_a_job_that_cannot_be_resumed_is_told_so(
     for path in (job / "checkpoints").iterdir():
         path.write_bytes(b"rubbish")
     assert cli.main(["resume", str(folder)]) == 1
-    assert "failed     1/2 seed=0: CheckpointError: no good checkpoint is left" in said(capsys)
+    assert "failed     1/2 seed=0: CheckpointError: all checkpoints are damaged" in said(capsys)
     assert statuses(folder)["seed=0"] == "failed"
 
 

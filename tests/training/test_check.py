@@ -29,8 +29,8 @@ def problems_of(config: Config) -> str:
         (["loss.weight=[1,2]"], "loss.weight: found [1, 2]: weight has 2 values for 10 classes"),
         (["loss.weight=heavy"], "loss.weight: found 'heavy'"),
         (["dataset.size=0"], "dataset.size: found 0: size must be at least 1, found 0"),
-        (["dataset.fold=1"], "dataset.folds and dataset.fold go together: found folds None, fold 1"),
-        (["dataset.folds=3", "dataset.fold=3"], "dataset.fold: found 3; with dataset.folds=3, 0 to 2 are allowed"),
+        (["dataset.fold=1"], "dataset.fold: set both or none: found dataset.folds=None, dataset.fold=1"),
+        (["dataset.folds=3", "dataset.fold=3"], "dataset.fold: found 3; allowed with dataset.folds=3: 0 to 2"),
         (["device.name=cuda:7"], "device.name: found 'cuda:7', which this machine does not have; available: "),
         (["trainer.checkpoint.metric=val/acc"], "trainer.checkpoint.metric: found 'val/acc'; allowed: "),
         (["optim.groups=[{match: '*.x'}]"], "optim.groups[0].match: '*.x' matches none of the parameters"),
@@ -90,8 +90,9 @@ def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: C
     config = tiny(
         "plugins=[odd_plugin]", "model.name=odd", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"
     )
-    assert "model=odd does not fit dataset=digits: for two samples it returns (2, 7), needed is (2, 10)" in problems_of(
-        config
+    assert (
+        "model=odd does not fit dataset=digits: for two samples it returns outputs of shape (2, 7), expected (2, 10)"
+        in problems_of(config)
     )
 
 
@@ -150,7 +151,7 @@ class Tiny(nn.Module):
         (
             "return self.linear(inputs.flatten(1))",
             "return (inputs, inputs)",
-            "forward returned tuple; needed is a tensor",
+            "forward returned tuple; expected a tensor",
         ),
         ("inputs.flatten(1)", "inputs.flatten(1)[:, 1:]", "(wrong_model.py:10 in forward)"),
         (

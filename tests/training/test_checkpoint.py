@@ -61,7 +61,7 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "pwned"),)
 
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint of this program"):
+    with pytest.raises(CheckpointError, match="damaged, or not a checkpoint of runner"):
         load_checkpoint(tmp_path / "plain.pt")
     save_checkpoint(tmp_path / "proved.pt", {"model": Hostile()})
     with pytest.raises(CheckpointError, match=r"proved\.pt: refused"):
@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_named_and_the_next_older_one_taken(tmp_path: Pa
     assert loaded["step"] == 2
     assert [": damaged" in line for line in problems] == [True, True, False]
     assert problems[1].startswith(f"{tmp_path / 'step-000000003.pt'}: damaged")
-    assert problems[2].endswith("step-000000002.pt instead: 1 steps are lost and will be done again")
+    assert problems[2].endswith("step-000000002.pt instead; 1 steps are lost and will be repeated")
 
 
 def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path: Path) -> None:
@@ -116,12 +116,12 @@ def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path
     loaded, problems = checkpoints.load_newest("cpu")
     assert loaded is not None
     assert loaded["step"] == 10
-    assert problems[-1].endswith("step-000000010.pt instead: 20 steps are lost and will be done again")
+    assert problems[-1].endswith("step-000000010.pt instead; 20 steps are lost and will be repeated")
 
 
 def test_a_checkpoint_of_another_format_is_refused_and_told(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS | {"format": 1})
-    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, this version of runner reads 3"):
+    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, but this version of runner reads format 3"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -132,7 +132,7 @@ def test_when_all_are_damaged_it_refuses_and_touches_nothing(tmp_path: Path) -> 
     for path in tmp_path.glob("step-*.pt"):
         path.write_bytes(path.read_bytes()[:-1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(CheckpointError, match="no good checkpoint is left"):
+    with pytest.raises(CheckpointError, match="all checkpoints are damaged"):
         checkpoints.load_newest("cpu")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
