@@ -164,7 +164,7 @@ def test_a_run_folder_brings_no_code(
         assert cli.main(command) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: plugins: my_parts.sub: found ")
-        assert "within the run folder, whose code is not run" in error
+        assert "code in a run folder is not executed" in error
 
 
 def test_the_file_of_a_plugin_is_named_when_a_run_folder_asks_for_it(

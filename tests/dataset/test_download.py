@@ -121,6 +121,6 @@ def test_what_is_fetched_is_verified(tmp_path: Path, site: str) -> None:
     download({"a": good}, tmp_path / "raw")
     assert (tmp_path / "raw" / "a.gz").read_bytes() == b"published"
     for bad in (good._replace(md5="0" * 32), good._replace(url=f"{site}/missing.gz")):
-        with pytest.raises(DataError, match=r"The download failed: (.* is not what was published|HTTP Error 404)"):
+        with pytest.raises(DataError, match=r"The download failed: (.*: the MD5 is |HTTP Error 404)"):
             download({"a": bad}, tmp_path / "other")
     assert left(tmp_path / "other") == []

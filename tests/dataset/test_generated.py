@@ -114,7 +114,7 @@ def test_rare_digits_are_some_of_the_digits() -> None:
         (Sine, {"waves": 0}, "waves must be at least 1, found 0"),
         (Sine, {"length": 0}, "length must be at least 1, found 0"),
         (Sine, {"noise": -1.0}, "noise must be at least 0, found -1.0"),
-        (ImbalancedDigits, {"shares": [0.5]}, "shares must be ten, one for each digit, found 1"),
+        (ImbalancedDigits, {"shares": [0.5]}, "shares must have ten values, one per digit, found 1"),
         (ImbalancedDigits, {"shares": [0.0] + [1.0] * 9}, r"shares must be above 0 and at most 1, found \[0.0, "),
         (ImbalancedDigits, {"shares": [1.1] + [1.0] * 9}, r"shares must be above 0 and at most 1, found \[1.1, "),
         (ImbalancedDigits, {"shares": [1.0] * 10, "size": 0}, "size must be at least 1, found 0"),

@@ -51,7 +51,7 @@ def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("magic", ["00000802", "00000903", "01000803", "00000d03", "1f8b0803"])
 def test_another_kind_of_file_is_refused(tmp_path: Path, magic: str) -> None:
     (tmp_path / "cube").write_bytes(bytes.fromhex(magic) + idx(CUBE)[4:])
-    with pytest.raises(DataError, match="cube: not an IDX file of 3 dimensions: starts with"):
+    with pytest.raises(DataError, match="cube: not an IDX file with 3 dimensions: it starts with"):
         read_idx(tmp_path / "cube", dims=3)
 
 

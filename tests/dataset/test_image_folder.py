@@ -121,7 +121,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> N
     bad = tmp_path / "cat" / "bad.png"
     bad.write_bytes(content)
     samples = ImageFolder(str(tmp_path), size=8).load().samples
-    with pytest.raises(DataError, match=f"{re.escape(str(bad))}: cannot be read as a picture: "):
+    with pytest.raises(DataError, match=f"{re.escape(str(bad))}: cannot be read as an image: "):
         read(samples)
 
 
@@ -130,7 +130,7 @@ def test_a_cut_file_is_named(tmp_path: Path, suffix: str) -> None:
     paint(tmp_path / "a" / f"cut.{suffix}", (1, 2, 3), size=(64, 64))
     path = tmp_path / "a" / f"cut.{suffix}"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture: "):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image: "):
         read(ImageFolder(str(tmp_path)).load().samples)
 
 
@@ -142,26 +142,26 @@ def test_a_worker_that_meets_a_bad_file_says_so_in_one_line(tmp_path: Path, work
     with pytest.raises(DataError) as caught:
         list(Batches(Streamed(dataset.load().samples, CPU, workers), dataset.spec, 4).epoch())
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'cat' / 'bad.png'}: cannot be read as a picture: ")
+    assert message.startswith(f"{tmp_path / 'cat' / 'bad.png'}: cannot be read as an image: ")
     assert "\n" not in message
 
 
 def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "emu").mkdir()
-    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: no PNG or JPEG file in it"):
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: contains no PNG or JPEG files"):
         ImageFolder(str(tmp_path)).load()
 
 
 def test_a_root_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"root: found 'no': there is no such folder, looked for {Path.cwd()}/no"):
+    with pytest.raises(ValueError, match=f"root: found 'no': there is no such folder: {Path.cwd()}/no"):
         ImageFolder("no")
-    with pytest.raises(ValueError, match=f"root: {re.escape(str(tmp_path))} has no class folders in it"):
+    with pytest.raises(ValueError, match=f"root: {re.escape(str(tmp_path))} contains no class folders"):
         ImageFolder(str(tmp_path))
     tree(tmp_path / "train")
     tree(tmp_path / "test")
     with pytest.raises(ValueError, match="size must be at least 1, found 0"):
         ImageFolder(str(tmp_path), size=0)
     (tmp_path / "test" / "eel").mkdir()
-    with pytest.raises(ValueError, match=r"test has the class 'eel', which .*train has not"):
+    with pytest.raises(ValueError, match=r"test has the class 'eel', which .*train does not have"):
         ImageFolder(str(tmp_path))

@@ -31,7 +31,7 @@ def test_a_picture_may_have_any_size_and_mode(tmp_path: Path, mode: str) -> None
 def test_no_other_formats_are_opened(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture.png"
     Image.new("L", (8, 8)).save(path, format=kind)
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture"):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image"):
         read_picture(path, (1, 8, 8))
 
 
@@ -40,5 +40,5 @@ def test_a_png_with_a_damaged_part_is_named(tmp_path: Path) -> None:
     Image.effect_noise((400, 400), 90).save(path)
     first, second, *rest = path.read_bytes().split(b"IDAT")
     path.write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # for Pillow a SyntaxError
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture"):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image"):
         read_picture(path, (1, 64, 64))

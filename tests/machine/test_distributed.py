@@ -58,7 +58,7 @@ def test_a_process_alone_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert weight.grad.tolist() == [1, 1]
         assert world.totals([1, 2.5]) == [1, 2.5]
         assert (world.any(True), world.any(False)) == (True, False)
-        assert (world.gather("mine"), world.tell("mine")) == ([], "mine")
+        assert (world.gather("mine"), world.broadcast("mine")) == ([], "mine")
         assert (world.leads, world.salt) == (True, ())
 
 
@@ -71,5 +71,5 @@ def test_a_message_that_does_not_get_through_is_told_in_our_words(monkeypatch: p
         raise RuntimeError("Connection closed by peer [127.0.0.1]:1\nstack")
 
     monkeypatch.setattr(dist, "all_reduce", fail)
-    with pytest.raises(RunnerError, match=r"no message gets through .*: Connection closed by peer"):
+    with pytest.raises(RunnerError, match=r"cannot communicate .*: Connection closed by peer"):
         World(0, 2).totals([1])

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from runner.machine.distributed import World
-from runner.machine.signals import SIGNALS, TOLD_TWICE, Stop
+from runner.machine.signals import SAME_REQUEST, SIGNALS, Stop
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
@@ -30,7 +30,7 @@ def test_a_signal_that_is_told_twice_is_one_request_and_a_later_one_another() ->
         for _ in range(2):  # by the terminal, and by the launcher that the terminal told as well
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.times == 1
-        time.sleep(1.5 * TOLD_TWICE)
+        time.sleep(1.5 * SAME_REQUEST)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.times == 2
 

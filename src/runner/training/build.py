@@ -41,12 +41,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         ConfigError: the parts do not fit together.
         DataError: the dataset cannot be read.
     """
-    device = resolve(config.device.name)
-    if config.device.deterministic:
-        make_deterministic(device)
-    if config.device.tf32 is not None:
-        allow_tf32(device, config.device.tf32)
-
+    device = prepare_device(config)
     dataset = build_dataset(config)
     spec = dataset.spec
     splits = split_dataset(config, dataset)
@@ -81,6 +76,16 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
     )
     seed_everything(derive(config.seed, "training", *world.salt))
     return parts
+
+
+def prepare_device(config: Config) -> torch.device:
+    """Return the device of the run, with its numerical settings applied."""
+    device = resolve(config.device.name)
+    if config.device.deterministic:
+        make_deterministic(device)
+    if config.device.tf32 is not None:
+        allow_tf32(device, config.device.tf32)
+    return device
 
 
 def build_dataset(config: Config) -> Dataset:
