@@ -3,15 +3,15 @@ import pytest
 from runner.errors import CheckpointError, ConfigError, DataError, Diverged, RunnerError, nearest
 
 
-def test_the_nearest_name_is_meant() -> None:
+def test_nearest_suggests_a_similar_name() -> None:
     assert nearest("lenett", ["mlp", "lenet"]) == "allowed: lenet, mlp. Did you mean lenet?"
 
 
-def test_a_name_that_is_far_from_all_gets_no_hint() -> None:
+def test_nearest_suggests_nothing_for_other_names() -> None:
     assert nearest("xyz", iter(["mlp", "lenet"])) == "allowed: lenet, mlp."
 
 
-def test_where_nothing_is_allowed_it_says_so() -> None:
+def test_nearest_without_allowed_names() -> None:
     assert nearest("xyz", []) == "allowed: none."
 
 

@@ -1,4 +1,4 @@
-"""A user's own parts, from outside the repository, by the command line."""
+"""A user's components from outside the repository, on the command line."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ class Quartic(nn.Module):
 
 @OPTIMIZERS.register("mine")
 class Sign(torch.optim.Optimizer):
-    """Steps by the sign of the gradient."""
+    """Step by the sign of the gradient."""
     def __init__(self, params, lr: float = 0.01) -> None:
         super().__init__(params, {"lr": lr})
     def step(self, closure=None):
@@ -67,7 +67,7 @@ CHOICES = [*(f"{group}=mine" for group in VALUES), "trainer.epochs=20", "device.
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's folder: a module with parts, and their values."""
+    """Return a folder of a user with a module and config files."""
     (tmp_path / "my_parts.py").write_text(PARTS)
     for group, text in VALUES.items():
         (tmp_path / "conf" / group).mkdir(parents=True)
@@ -76,7 +76,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: Path) -> None:
+def test_components_of_a_plugin_train_resume_and_predict(project: Path) -> None:
     finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project))
     (folder,) = project.glob("outputs/*/*_mine_mine")
     assert results(folder)["test"]["r2"] > 0.5
@@ -119,20 +119,20 @@ def test_a_users_dataset_inherits_the_shared_keys_and_may_override_them(
     assert found == expected
 
 
-def test_an_own_value_of_the_wrong_type_is_refused(project: Path) -> None:
+def test_a_value_of_the_wrong_type_is_refused(project: Path) -> None:
     wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
     assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
     assert list(project.glob("outputs")) == []
 
 
-def test_a_fault_in_a_plugin_is_shown_as_it_is(project: Path) -> None:
+def test_an_error_in_a_plugin_is_shown(project: Path) -> None:
     (project / "my_parts.py").write_text("from torch import does_not_exist")
     text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)
     assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
 
 
 @pytest.mark.slow
-def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
+def test_an_installed_package_registers_components(project: Path) -> None:
     installed = project / "site"
     (installed / "parts-1.0.dist-info").mkdir(parents=True)
     (project / "my_parts.py").rename(installed / "installed_parts.py")
@@ -144,9 +144,7 @@ def test_an_installed_package_registers_by_entry_point(project: Path) -> None:
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
 
 
-def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_duplicate_name_in_a_plugin_is_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
     assert problem in finish(start("plugins=[taken]", cwd=workdir), code=2)
@@ -154,7 +152,7 @@ def test_a_plugin_that_takes_a_name_of_the_runners_is_told_in_one_message(
 
 
 @pytest.mark.parametrize("content", ["my_parts.py", "my_parts/__init__.py", "my_parts/sub.py"])
-def test_a_run_folder_brings_no_code(
+def test_code_in_a_run_folder_is_not_executed(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     (workdir / content).parent.mkdir(exist_ok=True)
@@ -167,9 +165,7 @@ def test_a_run_folder_brings_no_code(
         assert "code in a run folder is not executed" in error
 
 
-def test_the_file_of_a_plugin_is_named_when_a_run_folder_asks_for_it(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_of_a_plugin_of_a_run_folder_is_printed(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "named_parts.py").write_text("")
     (workdir / "run").mkdir()
     check_origins(["named_parts", "not_there"], workdir / "run")

@@ -93,7 +93,7 @@ def test_the_hint_for_a_number_from_the_environment_works(
 
 
 GLOBAL = "# @package _global_\n"
-FILES = {  # a file below the user's folder: its text, what is typed, and the message
+FILES = {  # a file in the user's folder: its text, the arguments, and the message
     "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
     "model/b.yaml": (
         "name: tiny\n\twidth: 32\n",

@@ -39,11 +39,11 @@ def problems_of(config: Config) -> str:
         (["plugins=[no_such_module]"], "plugins: importing 'no_such_module' failed: ModuleNotFoundError: No module"),
     ],
 )
-def test_what_cannot_run_is_told_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
+def test_invalid_configs_are_explained_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
     assert problem in problems_of(tiny(*overrides))
 
 
-def test_all_problems_of_all_parts_are_told_together(tiny: Callable[..., Config]) -> None:
+def test_all_problems_of_all_parts_are_reported_together(tiny: Callable[..., Config]) -> None:
     text = problems_of(tiny("optim.lr=-1", "model.hidden=[0]", "trainer.early_stopping.metric=val/mae"))
     assert [line.split(":")[0] for line in text.splitlines()] == [
         "trainer.early_stopping.metric",
@@ -52,9 +52,7 @@ def test_all_problems_of_all_parts_are_told_together(tiny: Callable[..., Config]
     ]
 
 
-def test_a_plugin_is_found_in_the_current_folder_and_its_real_fault_is_shown(
-    workdir: Path, tiny: Callable[..., Config]
-) -> None:
+def test_a_plugin_in_the_current_folder_shows_its_own_error(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "broken_plugin.py").write_text("import numpyy")
     assert "No module named 'numpyy'" in problems_of(tiny("plugins=[broken_plugin]"))
 
@@ -72,14 +70,14 @@ def test_a_loss_of_classes_does_not_fit_a_regression_dataset(workdir: Path, tiny
     assert check(tiny(*shared, "loss=mse")).in_shape == (3,)
 
 
-def test_a_loss_of_log_probabilities_wants_them(tiny: Callable[..., Config]) -> None:
+def test_nll_requires_log_probabilities(tiny: Callable[..., Config]) -> None:
     assert "loss=nll takes log-probabilities, which model=mlp does not return" in problems_of(tiny("loss=nll"))
     layers = "model.layers=[flatten,{linear:out},log_softmax]"
     check(compose_config(["loss=nll", "model=sequential", layers]))
     check(compose_config(["loss=nll", "model=mnist_cnn"]))
 
 
-def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_a_wrong_output_shape_is_refused(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "odd_plugin.py").write_text(
         "from torch import nn\n"
         "from runner.registry import MODELS\n"
@@ -97,7 +95,7 @@ def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: C
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet", "cnn", "lstm"])
-def test_a_small_model_is_checked_without_what_the_meta_device_imports(model: str) -> None:
+def test_checking_a_small_model_does_not_import_sympy(model: str) -> None:
     code = f"""
 import sys
 from runner.training.check import check
@@ -108,7 +106,7 @@ print("sympy" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_a_model_of_zeros_may_fail_where_the_model_does_not(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_a_model_that_fails_with_zeros_is_tried_on_the_meta_device(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "picky_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -167,7 +165,7 @@ class Tiny(nn.Module):
         ),
     ],
 )
-def test_a_mistake_in_a_model_is_told_with_its_line(
+def test_an_error_in_a_users_model_is_reported_with_its_line(
     workdir: Path, tiny: Callable[..., Config], right: str, wrong: str, problem: str
 ) -> None:
     (workdir / "wrong_model.py").write_text(MODEL.replace(right, wrong))
