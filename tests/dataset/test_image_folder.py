@@ -134,7 +134,9 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
         read(ImageFolder(str(tmp_path)).load().samples)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])  # torch waits 5 seconds for the worker
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow)]
+)  # torch waits 5 seconds for the worker
 def test_an_error_in_a_worker_is_one_line(tmp_path: Path, workers: int) -> None:
     tree(tmp_path)
     (tmp_path / "cat" / "bad.png").touch()

@@ -80,7 +80,7 @@ def test_images_are_resized(tmp_path: Path) -> None:
         ("train-labels-idx1-ubyte", LABELS[:6], "train-labels-idx1-ubyte: 6 labels for the 7 images of .*train-images"),
         ("t10k-images-idx3-ubyte", IMAGES[:2], "t10k-labels-idx1-ubyte: 3 labels for the 2 images of .*t10k-images"),
         ("train-labels-idx1-ubyte", LABELS + 1, "train-labels-idx1-ubyte: found label 10; allowed: 0 to 9"),
-        ("t10k-labels-idx1-ubyte", LABELS[:3] + 252, "t10k-labels-idx1-ubyte: found the label 255"),
+        ("t10k-labels-idx1-ubyte", LABELS[:3] + 252, "t10k-labels-idx1-ubyte: found label 255"),
         ("train-images-idx3-ubyte", LABELS, "train-images-idx3-ubyte: not an IDX file with 3 dimensions"),
     ],
 )

@@ -54,7 +54,7 @@ def test_parameter_groups_have_separate_values(tiny: Callable[..., Config], name
         (["optim=muon"], r"optim=muon: Muon only supports 2D parameters whereas .* size: torch.Size\(\[16\]\)"),
         (["optim=muon", "optim.lr=0.5"], r"optim=muon: Muon only supports 2D parameters"),
         (["optim=lbfgs", "optim.groups=[{match: '*.bias'}]"], "optim=lbfgs: LBFGS doesn't support per-parameter"),
-        (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs asks for the loss"),
+        (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs evaluates the loss"),
     ],
 )
 def test_incompatible_settings_raise(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:

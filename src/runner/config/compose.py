@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from runner.config.arguments import instead_of
-from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, hydra_on_conf, value_by_value
+from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, code_keys, hydra_on_conf, value_by_value
 from runner.config.problems import find_problems
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
@@ -156,7 +156,7 @@ def typed(cfg: DictConfig) -> "Config":
     Raises:
         ConfigError: with one line for each key that is unknown or missing, or whose value is broken or invalid.
     """
-    problems = [*_code_keys(cfg), *_broken(cfg)]
+    problems = [*code_keys(cfg), *_broken(cfg)]
     if problems:
         raise ConfigError(*problems)
 
@@ -218,18 +218,6 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
             hint = f"{path}: keys are missing: the file may be from another version of runner; see environment.json"
             raise ConfigError(*error.problems, hint) from error
         raise
-
-
-def _code_keys(node: Any, path: str = "") -> Iterator[str]:
-    """Yield a line for each key by which a config would name code."""
-    if OmegaConf.is_config(node):
-        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
-        for key in keys:
-            here = f"{path}.{key}".lstrip(".")
-            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
-                yield f"{here}: a config cannot name code; choose a registered component by `name`"
-            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-                yield from _code_keys(node._get_node(key), here)
 
 
 def _broken(node: Any) -> Iterator[str]:

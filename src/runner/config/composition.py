@@ -59,6 +59,18 @@ def check_hydra(typed: Typed) -> None:
         raise ConfigError(*problems)
 
 
+def code_keys(node: Any, path: str = "") -> Iterator[str]:
+    """Yield a line for each key by which a config would name code."""
+    if OmegaConf.is_config(node):
+        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+        for key in keys:
+            here = f"{path}.{key}".lstrip(".")
+            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
+                yield f"{here}: a config cannot name code; choose a registered component by `name`"
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from code_keys(node._get_node(key), here)
+
+
 def code_in_hydra(cfg: DictConfig) -> Iterator[str]:
     """Yield a line for each key of Hydra by which a config names code."""
     for key in ("callbacks", "sweeper.custom_search_space"):

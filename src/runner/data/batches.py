@@ -63,22 +63,15 @@ class Batches:
         """
         if start >= len(self):
             return
-        for index, (inputs, targets) in enumerate(self._normalised(epoch, start), start):
+        for index, (inputs, targets) in enumerate(self._normalized(epoch, start), start):
             if self.augment is not None and self.seed is not None:
                 inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index, *self.world.salt))
             yield inputs, targets
 
-    def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.size == len(self.source):  # each batch is the whole split: fetch it once, and do not shuffle
-            seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
-            for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
-                inputs = self.normalise(raw)
-                version = inputs._version
-                for _ in range(start, len(self)):
-                    if inputs._version != version:  # the model has changed it in place
-                        inputs = self.normalise(raw)
-                        version = inputs._version
-                    yield inputs, targets
+    def _normalized(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch without augmentation."""
+        if self.size == len(self.source):
+            yield from self._whole_split(epoch, start)
             return
         first, offset = divmod(start * self.size, len(self.source))
         orders = [self._order(epoch * self.repeat + number) for number in range(first, self.repeat)]
@@ -89,6 +82,18 @@ class Batches:
             seeds = torch.cat(each)[offset:]
         for inputs, targets in self.source.batches(torch.cat(orders)[offset:], self.size, self.world, seeds):
             yield self.normalise(inputs), targets
+
+    def _whole_split(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the whole split as each batch, in its order. Fetching it only once saves 5 % of experiment=parabola."""
+        seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
+        for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
+            inputs = self.normalise(raw)
+            version = inputs._version
+            for _ in range(start, len(self)):
+                if inputs._version != version:  # the model has changed it in place
+                    inputs = self.normalise(raw)
+                    version = inputs._version
+                yield inputs, targets
 
     def _order(self, number: int) -> Tensor:
         """Return the order of the samples in a pass over the split, counted from the start of the training."""

@@ -53,8 +53,6 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
 
     seed_everything(derive(config.seed, "weights"))
     model = build_model(config, spec).to(device)
-    if (spec.target_mean, spec.target_std) != (0, 1):
-        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
     parts = Parts(
@@ -197,6 +195,8 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
         channels_last = MODELS.get(choice.name).traits.channels_last and not contiguous
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     return model
 
 
