@@ -3,15 +3,15 @@ import pytest
 from runner.errors import CheckpointError, ConfigError, DataError, Diverged, RunnerError, nearest
 
 
-def test_nearest_name_is_suggested() -> None:
+def test_nearest_suggests_a_similar_name() -> None:
     assert nearest("lenett", ["mlp", "lenet"]) == "allowed: lenet, mlp. Did you mean lenet?"
 
 
-def test_distant_name_gets_no_suggestion() -> None:
+def test_nearest_suggests_nothing_for_other_names() -> None:
     assert nearest("xyz", iter(["mlp", "lenet"])) == "allowed: lenet, mlp."
 
 
-def test_empty_list_of_allowed_names() -> None:
+def test_nearest_without_allowed_names() -> None:
     assert nearest("xyz", []) == "allowed: none."
 
 

@@ -1,13 +1,15 @@
-"""Tests of components that lie outside the repository, through the command line."""
+"""A user's components from outside the repository, on the command line."""
 
 import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from helpers import finish, results, start
 from runner import cli
 from runner.config.compose import compose_config, freeze
+from runner.config.composition import CONF
 from runner.plugins import check_origins
 
 PARTS = '''
@@ -46,7 +48,7 @@ class Quartic(nn.Module):
 
 @OPTIMIZERS.register("mine")
 class Sign(torch.optim.Optimizer):
-    """Steps by the sign of the gradient."""
+    """Step by the sign of the gradient."""
     def __init__(self, params, lr: float = 0.01) -> None:
         super().__init__(params, {"lr": lr})
     def step(self, closure=None):
@@ -54,10 +56,9 @@ class Sign(torch.optim.Optimizer):
             for parameter in group["params"]:
                 parameter.data -= group["lr"] * parameter.grad.sign()
 '''
-SHARED = "seed: 0\nval_share: 0.1\ntest_share: 0.2\nfolds: null\nfold: null\nin_memory: true\nworkers: 0\n"
 VALUES = {
     "model": "name: mine\nbias: true\n",
-    "dataset": f"name: mine\nrows: 200\n{SHARED}repeat: 1\naugment: null\n",
+    "dataset": "name: mine\nrows: 200\n",
     "loss": "name: mine\nscale: 2.0\n",
     "optim": "name: mine\nlr: 0.01\ngroups: []\n",
 }
@@ -66,7 +67,7 @@ CHOICES = [*(f"{group}=mine" for group in VALUES), "trainer.epochs=20", "device.
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a project folder with a module of components and their YAML files."""
+    """Return a folder of a user with a module and config files."""
     (tmp_path / "my_parts.py").write_text(PARTS)
     for group, text in VALUES.items():
         (tmp_path / "conf" / group).mkdir(parents=True)
@@ -75,7 +76,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: Path) -> None:
+def test_components_of_a_plugin_train_resume_and_predict(project: Path) -> None:
     finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project))
     (folder,) = project.glob("outputs/*/*_mine_mine")
     assert results(folder)["test"]["r2"] > 0.5
@@ -91,20 +92,47 @@ def test_own_model_dataset_loss_and_optimizer_train_resume_and_predict(project: 
     assert abs(float(row.split(",")[1]) - 0.6) < 0.3
 
 
-def test_value_of_the_wrong_type_is_rejected(project: Path) -> None:
+SHARED = """
+seed: 3
+val_share: 0.2
+test_share: null
+folds: 5
+fold: 1
+in_memory: false
+workers: 1
+repeat: 2
+augment: null
+"""
+
+
+@pytest.mark.parametrize("text", ["", SHARED, "augment: {flip: true}\n"], ids=["none", "all", "some"])
+def test_a_users_dataset_inherits_the_shared_keys_and_may_override_them(
+    project: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    with (project / "conf/dataset/mine.yaml").open("a") as file:
+        file.write(text)
+    assert cli.main(["dataset=mine", "--config-dir", str(project / "conf"), "--cfg", "job"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)["dataset"]
+    expected = {"name": "mine", "rows": 200, **yaml.safe_load((CONF / "dataset_defaults.yaml").read_text())}
+    for key, value in (yaml.safe_load(text) or {}).items():
+        expected[key] = expected[key] | value if isinstance(value, dict) else value
+    assert found == expected
+
+
+def test_a_value_of_the_wrong_type_is_refused(project: Path) -> None:
     wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
     assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
     assert list(project.glob("outputs")) == []
 
 
-def test_exception_in_a_plugin_is_reported(project: Path) -> None:
+def test_an_error_in_a_plugin_is_shown(project: Path) -> None:
     (project / "my_parts.py").write_text("from torch import does_not_exist")
     text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)
     assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
 
 
 @pytest.mark.slow
-def test_installed_package_registers_through_entry_point(project: Path) -> None:
+def test_an_installed_package_registers_components(project: Path) -> None:
     installed = project / "site"
     (installed / "parts-1.0.dist-info").mkdir(parents=True)
     (project / "my_parts.py").rename(installed / "installed_parts.py")
@@ -116,7 +144,7 @@ def test_installed_package_registers_through_entry_point(project: Path) -> None:
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
 
 
-def test_duplicate_name_of_a_built_in_component_is_rejected(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_duplicate_name_in_a_plugin_is_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
     (line,) = finish(start("plugins=[taken]", cwd=workdir), code=2).splitlines()
@@ -125,7 +153,7 @@ def test_duplicate_name_of_a_built_in_component_is_rejected(workdir: Path, capsy
 
 
 @pytest.mark.parametrize("content", ["my_parts.py", "my_parts/__init__.py", "my_parts/sub.py"])
-def test_plugin_in_the_run_folder_is_not_executed(
+def test_code_in_a_run_folder_is_not_executed(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     (workdir / content).parent.mkdir(exist_ok=True)
@@ -135,12 +163,10 @@ def test_plugin_in_the_run_folder_is_not_executed(
         assert cli.main(command) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: plugins: my_parts.sub: found ")
-        assert "within the run folder, whose code is not run" in error
+        assert "code in a run folder is not executed" in error
 
 
-def test_file_of_a_plugin_is_printed_when_a_run_folder_requests_it(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_of_a_plugin_of_a_run_folder_is_printed(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "named_parts.py").write_text("")
     (workdir / "run").mkdir()
     check_origins(["named_parts", "not_there"], workdir / "run")

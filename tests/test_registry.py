@@ -2,6 +2,7 @@ import importlib
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,11 +24,11 @@ def registry() -> Registry:
     return made
 
 
-def test_builds_with_the_values_and_the_supplied_ones_that_are_asked_for(registry: Registry) -> None:
+def test_build_passes_the_values_and_the_supplied_ones_in_the_signature(registry: Registry) -> None:
     assert registry.build("line", {"bias": 0.5}, in_shape=3, total_steps=9) == (3, 0.5, ())
 
 
-def test_a_config_sets_neither_supplied_nor_hidden_parameters(registry: Registry) -> None:
+def test_parameters_are_neither_supplied_nor_hidden(registry: Registry) -> None:
     assert list(registry.parameters("line")) == ["bias", "names"]
 
 
@@ -42,7 +43,7 @@ def test_a_config_sets_neither_supplied_nor_hidden_parameters(registry: Registry
         ({"bias": 1.0, "names": [], "secret": 1}, "model.secret: no such key; allowed: bias, names."),
     ],
 )
-def test_checks_values_against_the_signature(
+def test_check_compares_values_with_the_signature(
     registry: Registry, values: dict[str, object], problem: str | None
 ) -> None:
     if problem is None:
@@ -53,14 +54,28 @@ def test_checks_values_against_the_signature(
         assert str(caught.value) == problem
 
 
-def test_an_unknown_name_gets_the_nearest_one() -> None:
+def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match=r"model.name: found 'lenett'; allowed: .*Did you mean lenet\?"):
         MODELS.get("lenett")
 
 
-def test_another_component_of_the_same_name_is_refused_naming_both(registry: Registry) -> None:
+def test_a_duplicate_name_is_an_error_naming_both_components(registry: Registry) -> None:
     with pytest.raises(ValueError, match=r"registered twice: by .*line and by torch.nn.modules.linear.Linear"):
         registry.register("line")(nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("traits", "problem"),
+    [
+        ({"chanels_last": True}, "model 'x': register() has no argument 'chanels_last'; .*Did you mean channels_last?"),
+        ({"targets": "value"}, "model 'x': targets: found 'value'; Input should be 'classes' or 'values'"),
+        ({"channels_last": "yes"}, "model 'x': channels_last: found 'yes'; Input should be a valid boolean"),
+    ],
+)
+def test_a_mistyped_trait_is_an_error(registry: Registry, traits: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
+        registry.register("x", **traits)
+    assert "x" not in registry.names()
 
 
 def test_a_repeated_registration_is_harmless(registry: Registry) -> None:
@@ -69,7 +84,7 @@ def test_a_repeated_registration_is_harmless(registry: Registry) -> None:
     assert "linear" in registry.names()
 
 
-def test_torch_parts_are_registered_unwrapped() -> None:
+def test_parts_of_pytorch_are_registered_as_they_are() -> None:
     assert OPTIMIZERS.get("sgd").component is torch.optim.SGD
 
 
@@ -89,14 +104,14 @@ class Tiny(nn.Sequential):
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """A copy of the program and its configs."""
+    """Return a folder with a copy of the source and the configs."""
     source = Path(__file__).parents[1]
     for part in ("src", "conf"):
         shutil.copytree(source / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
-def test_a_file_and_its_yaml_are_all_that_a_new_model_needs(copied: Path) -> None:
+def test_a_new_model_needs_only_its_module_and_yaml_file(copied: Path) -> None:
     (copied / "src/runner/model/tiny.py").write_text(TINY)
     (copied / "conf/model/tiny.yaml").write_text("name: tiny\nbias: false\n")
     output = finish(start("model=tiny", "dry_run=true", cwd=copied, PYTHONPATH=str(copied / "src")))

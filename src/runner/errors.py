@@ -1,20 +1,20 @@
-"""What can go wrong in a way that the user can mend, as exceptions that carry an exit code."""
+"""Exceptions that one message explains to the user, and hints for these messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class RunnerError(Exception):
-    """A fault that one message explains; the program shows the message, not a traceback."""
+    """An error that its message explains; it is shown without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(RunnerError):
-    """The config, or the command line, does not describe something that can run; nothing was created.
+    """The config or the command line is invalid; nothing was created.
 
     Args:
-        problems: one line for each thing to mend; all of them are shown together.
+        problems: one line per problem.
     """
 
     exit_code = 2
@@ -29,26 +29,26 @@ class DataError(RunnerError):
 
 
 class CheckpointError(RunnerError):
-    """A checkpoint is damaged, hostile, or does not fit the run; the message names the file."""
+    """A checkpoint is damaged, unsafe, or from another run; the message names the file."""
 
 
 class Diverged(RunnerError):
-    """The loss or the gradient is no longer a finite number."""
+    """The loss, a gradient or a weight is not finite."""
 
     exit_code = 3
 
 
-# What people coming from elsewhere write, and its name here.
+# Names in other programs -> names here.
 ELSEWHERE = {"learning_rate": "lr", "gpu": "cuda", "optimizer": "optim", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A hint at the end of a message: the allowed names, and which one was probably meant."""
+    """Return a hint for the end of a message: the allowed names, and the one that was probably meant."""
     allowed = sorted(allowed)
     by_words = {_words(each): each for each in allowed}
     if ELSEWHERE.get(name.lower()) in allowed:
         meant = ELSEWHERE[name.lower()]
-    elif _words(name) in by_words:  # other letters' case, other order of words
+    elif _words(name) in by_words:  # differs in case or in the order of words
         meant = by_words[_words(name)]
     else:
         meant = next(iter(get_close_matches(name.lower(), allowed, n=1, cutoff=0.5)), "")
@@ -56,28 +56,31 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def _words(name: str) -> str:
+    """Return the sorted letters of a name, which do not depend on case or the order of words."""
     return "".join(sorted(name.lower().replace("-", "_").split("_")))
 
 
 def advice(key: str, found: object, kinds: Iterable[str]) -> str:
-    """Return what to write for a value of the wrong type, after pydantic's reason; nothing where that says it.
+    """Return how to write a value of the wrong type, for the end of a message; "" if pydantic's reason is enough.
 
     Args:
-        kinds: pydantic's names for what is wrong, such as list_type.
+        key: key of the value.
+        found: the value.
+        kinds: pydantic's types of the errors, such as list_type.
     """
     kinds = set(kinds)
     if kinds & {"list_type", "tuple_type"} and isinstance(found, str | int | float):
         return f": a list is written in brackets: {key}=[{found}]"
     if isinstance(found, str) and kinds & {"int_type", "float_type", "bool_type"} and _is_plain(found):
+        decoded = f"'{key}=\"${{oc.decode:${{oc.env:NAME}}}}\"'"
         return (
-            f": it is a text here; write it without quotes, or where it is ${{oc.env:NAME}} "
-            f"from the environment: '{key}=\"${{oc.decode:${{oc.env:NAME}}}}\"'"
+            f": it is a string here; write it without quotes, or for ${{oc.env:NAME}} from the environment: {decoded}"
         )
     return ""
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether a text would be a number, true or false without its quotes."""
+    """Return whether a string would be a number or a boolean without its quotes."""
     try:
         float(text)
     except ValueError:

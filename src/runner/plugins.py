@@ -1,4 +1,4 @@
-"""Components from outside: the user's modules, and those of installed packages."""
+"""Plugins: modules of the user and of installed packages that register components."""
 
 import importlib
 import importlib.util
@@ -12,17 +12,20 @@ from runner.errors import ConfigError
 
 
 def load_plugins(modules: list[str]) -> None:
-    """Import the user's modules, and those of installed packages, so that they register their components.
+    """Import plugins, so that they register their components.
+
+    Args:
+        modules: modules in the config; installed packages are added.
 
     Raises:
-        ConfigError: an import failed; the message says of what and why.
+        ConfigError: an import failed; with one line per module.
     """
     search_here()
     if modules or installed_plugins():
         from runner.registry import REGISTRIES
 
         for registry in REGISTRIES.values():
-            registry.names()  # the runner's own first: a plugin that takes one of their names is the one to blame
+            registry.names()  # import the runner's own first, so that a duplicate name is an error of the plugin
     problems = []
     for module in modules:
         try:
@@ -34,18 +37,24 @@ def load_plugins(modules: list[str]) -> None:
         try:
             point.load()
         except (Exception, SystemExit) as error:
-            problems.append(f"the installed plugin {point.name!r} ({point.value}): {type(error).__name__}: {error}")
+            problems.append(
+                f"importing the installed plugin {point.name!r} ({point.value}) failed: {type(error).__name__}: {error}"
+            )
     if problems:
         raise ConfigError(*problems)
 
 
 def check_origins(modules: Sequence[str], folder: Path) -> None:
-    """Name the files of the plugins that a run folder asks for, and refuse those that lie in the folder itself.
+    """Print the files of a run folder's plugins, and refuse those in the folder itself.
 
-    The folder may come from elsewhere; its config chooses among the modules of this machine, and brings none.
+    The folder may come from somebody else, so its config may name modules of this machine, but not bring its own.
+
+    Args:
+        modules: modules in the config of the folder.
+        folder: the run folder.
 
     Raises:
-        ConfigError: a module lies in the folder.
+        ConfigError: a module is in the folder.
     """
     search_here()
     root = folder.resolve()
@@ -53,20 +62,20 @@ def check_origins(modules: Sequence[str], folder: Path) -> None:
         for path in _origins(module):
             if path.is_relative_to(root):
                 raise ConfigError(
-                    f"plugins: {module}: found {path}, within the run folder, whose code is not run; "
-                    "to run it, move it to another folder and start the command there"
+                    f"plugins: {module}: found {path}; code in a run folder is not executed: "
+                    "move it to another folder, and start the command there"
                 )
             print(f"plugins  {module}: {path}", file=sys.stderr)
 
 
 def search_here() -> None:
-    """Let Python find modules in the folder that the command was started in."""
+    """Add the current folder to Python's path."""
     if "" not in sys.path:
         sys.path.insert(0, "")
 
 
 def _origins(module: str) -> list[Path]:
-    """Return where a module would be imported from, or for a package without a file its folders; imports nothing."""
+    """Return the file of a module, or the folders of a namespace package, without importing it."""
     try:
         spec = importlib.util.find_spec(module.partition(".")[0])
     except (ImportError, ValueError):
@@ -80,5 +89,5 @@ def _origins(module: str) -> list[Path]:
 
 @cache
 def installed_plugins() -> EntryPoints:
-    """Those of all installed packages, whose metadata takes a while to read."""
+    """Return the entry points of all installed plugins; cached, because reading the metadata takes long."""
     return entry_points(group="runner.plugins")

@@ -1,57 +1,112 @@
-"""Names for components: a config says `lenet`, the registry knows the class and the types of its parameters."""
+"""Registries of components: each maps the names that configs use to classes or functions.
+
+A component that has one of the `SUPPLIED` names as a parameter receives a value that is known only when a run is built.
+These names are reserved: no config can set them, so a component must not use them for parameters of its own.
+"""
 
 import importlib
 import inspect
 import json
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from runner.errors import ConfigError, advice, nearest
 
 T = TypeVar("T", bound=Callable[..., Any])
 
-# Known only when a run is built. A component that names one of them as a parameter is handed its value.
 SUPPLIED = {"in_shape", "out_features", "params", "optimizer", "total_steps", "class_counts", "last_epoch"}
 STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False)
 
 
+@checked_dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class Traits:
+    """What the runner needs to know about a component besides its signature.
+
+    Args:
+        supply: supplied value for each parameter that has another name than the value, such as
+            `{"T_max": "total_steps"}`.
+        hide: parameters that no config may set.
+        channels_last: a model that is usually faster in the channels-last memory format.
+        contiguous: an optimizer that needs contiguous gradients, so that the model stays in the default memory format.
+        targets: what a loss compares the outputs with: class numbers [B], or values [B, F]. None: whatever the dataset
+            has.
+        takes: what a loss expects as outputs, if the model has to compute it. None: any numbers.
+    """
+
+    supply: Mapping[str, str] = field(default_factory=dict)
+    hide: tuple[str, ...] = ()
+    channels_last: bool = False
+    contiguous: bool = False
+    targets: Literal["classes", "values"] | None = None
+    takes: Literal["log_probabilities"] | None = None
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A registered component, and what the runner needs to know beside its signature."""
+    """A registered component.
+
+    Args:
+        component: class or function.
+        where: module and name in which it is defined.
+        traits: what the runner needs to know about it.
+    """
 
     component: Callable[..., Any]
     where: str
-    supply: Mapping[str, str]  # parameter -> the supplied value it takes, where the names differ
-    hide: tuple[str, ...]  # parameters that no config may set
-    facts: Mapping[str, Any]
+    traits: Traits
 
 
 class Registry:
-    """The components of one group, as in `conf/`, by name; the runner's own are the modules of `runner.<group>`."""
+    """The components of one group by name. The runner's own are the modules of the package `runner.<group>`.
+
+    Args:
+        group: name of the group, as in `conf/`.
+    """
 
     def __init__(self, group: str) -> None:
         self.group = group
         self._entries: dict[str, Entry] = {}
         self._imported = False
 
-    def register(
-        self, name: str, *, supply: Mapping[str, str] | None = None, hide: tuple[str, ...] = (), **facts: Any
-    ) -> Callable[[T], T]:
-        """Decorates the class or function that `name` stands for. Raises ValueError when another has the name."""
+    def register(self, name: str, **traits: Any) -> Callable[[T], T]:
+        """Return a decorator that registers a class or function.
+
+        Args:
+            name: name of the component in configs.
+            traits: arguments of `Traits`.
+
+        Raises:
+            TypeError: there is no such trait, or its value is not allowed.
+            ValueError: another component has this name.
+        """
+        checked = self._check_traits(name, traits)
 
         def add(component: T) -> T:
             where = f"{component.__module__}.{component.__qualname__}"
             known = self._entries.get(name)
             if known and known.where != where:
                 raise ValueError(f"{self.group} {name!r} is registered twice: by {known.where} and by {where}")
-            self._entries[name] = Entry(component, where, supply or {}, hide, facts)
+            self._entries[name] = Entry(component, where, checked)
             return component
 
         return add
+
+    def _check_traits(self, name: str, traits: Mapping[str, Any]) -> Traits:
+        unknown = [key for key in traits if key not in Traits.__dataclass_fields__]
+        if unknown:
+            hint = nearest(unknown[0], Traits.__dataclass_fields__)
+            raise TypeError(f"{self.group} {name!r}: register() has no argument {unknown[0]!r}; {hint}")
+        try:
+            return Traits(**traits)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            reason = f"{problem['loc'][0]}: found {problem['input']!r}; {problem['msg']}"
+            raise TypeError(f"{self.group} {name!r}: {reason}") from error
 
     def names(self) -> list[str]:
         """Return the names of all components, sorted."""
@@ -61,43 +116,67 @@ class Registry:
         return sorted(self._entries)
 
     def _import_modules(self) -> None:
-        """Import every module in the package of the group, so that a new file needs no list to be added to."""
+        """Import every module of the group's package, so that a new file needs no list to be edited."""
         package = importlib.import_module(f"runner.{self.group}")
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
             importlib.import_module(f"{package.__name__}.{module.name}")
 
     def get(self, name: str) -> Entry:
-        """Raises ConfigError, with the nearest names, when nothing has this name."""
+        """Return the component with this name.
+
+        Raises:
+            ConfigError: there is none; the message suggests the nearest name.
+        """
         if name not in self.names():
             raise ConfigError(f"{self.group}.name: found {name!r}; {nearest(name, self.names())}")
         return self._entries[name]
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
-        """The parameters that a config sets: all of the signature but those supplied at build time."""
+        """Return the parameters that a config sets: those of the signature that are neither supplied nor hidden."""
         entry = self.get(name)
         signature = inspect.signature(entry.component, eval_str=True)
-        return {k: p for k, p in signature.parameters.items() if k not in {*SUPPLIED, *entry.supply, *entry.hide}}
+        excluded = {*SUPPLIED, *entry.traits.supply, *entry.traits.hide}
+        return {key: parameter for key, parameter in signature.parameters.items() if key not in excluded}
 
     def check(self, name: str, values: Mapping[str, Any], path: str | None = None) -> None:
-        """Raises ConfigError with a line for each key of `values` that is unknown, missing or of the wrong type."""
+        """Check the values of a config against the signature of a component.
+
+        Args:
+            name: name of the component.
+            values: values by parameter.
+            path: key of the values in the config, for messages; None: the group.
+
+        Raises:
+            ConfigError: with one line for each key that is unknown, missing or of the wrong type.
+        """
         path, parameters = path or self.group, self.parameters(name)
         unknown = [f"{path}.{key}: no such key; {nearest(key, parameters)}" for key in values.keys() - parameters]
         missing = [f"{path}.{key}: missing, needed by {name}" for key in parameters.keys() - values]
-        typed = [_mistyped(path, parameters[key], value) for key, value in values.items() if key in parameters]
-        if problems := [*sorted(unknown), *sorted(missing), *filter(None, typed)]:
+        mistyped = [_check_type(path, parameters[key], value) for key, value in values.items() if key in parameters]
+        if problems := [*sorted(unknown), *sorted(missing), *filter(None, mistyped)]:
             raise ConfigError(*problems)
 
     def build(self, name: str, values: Mapping[str, Any], **supplied: Any) -> Any:
-        """The component, made from the config's values and those of `supplied` that its signature asks for."""
+        """Build a component.
+
+        Args:
+            name: name of the component.
+            values: values by parameter, from the config.
+            supplied: values known at build time; the component gets those that its signature asks for.
+
+        Returns:
+            What the class or function returns.
+        """
         entry = self.get(name)
-        wanted = {key: entry.supply.get(key, key) for key in inspect.signature(entry.component).parameters}
-        return entry.component(**values, **{key: supplied[name] for key, name in wanted.items() if name in supplied})
+        sources = {key: entry.traits.supply.get(key, key) for key in inspect.signature(entry.component).parameters}
+        return entry.component(**values, **{key: supplied[name] for key, name in sources.items() if name in supplied})
 
 
-def _mistyped(path: str, parameter: inspect.Parameter, value: Any) -> str | None:
+def _check_type(path: str, parameter: inspect.Parameter, value: Any) -> str | None:
+    """Return what is wrong with a value, by the rules of JSON: a list is valid for a tuple, "1" is not a number."""
     if parameter.annotation is parameter.empty:
         return None
-    try:  # by the rules of JSON: a list is fine for a tuple, "1" is no number
+    try:
         TypeAdapter(parameter.annotation, config=STRICT).validate_json(json.dumps(value))
     except ValidationError as error:
         reasons = {each["msg"] for each in error.errors() if each["type"] != "needs_python_object"}

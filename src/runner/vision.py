@@ -1,7 +1,8 @@
-"""torchvision, reached through this module alone: it loads also where its compiled operators cannot.
+"""Import torchvision; all other modules import it from here.
 
-Beside a CPU-only torch build the operators' library does not load, and importing torchvision would fail with
-"operator torchvision::nms does not exist". Datasets, transforms and classification models need none of them.
+With a CPU-only build of torch, torchvision's compiled operators do not load, and importing it fails with "operator
+torchvision::nms does not exist". Declaring the operators is enough: datasets, transforms and classification models do
+not call them.
 """
 
 import torch

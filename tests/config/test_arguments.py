@@ -4,7 +4,7 @@ from runner.config.arguments import Typed, check_arguments, split
 from runner.errors import ConfigError
 
 
-def test_flags_are_told_from_overrides_and_keep_their_values() -> None:
+def test_split_separates_flags_with_their_values_from_overrides() -> None:
     typed = split(["model=mlp", "seed=1", "-m", "--cfg=job", "--package", "optim", "-cn", "other", "optim=adam"])
     assert typed.flags == ["-m", "--cfg=job", "--package", "optim", "-cn", "other"]
     assert typed.overrides == ["model=mlp", "seed=1", "optim=adam"]
@@ -12,15 +12,15 @@ def test_flags_are_told_from_overrides_and_keep_their_values() -> None:
 
 
 @pytest.mark.parametrize("flag", [["--config-dir", "mine"], ["--config-dir=mine"], ["-cd", "mine"]])
-def test_the_folder_of_config_dir_is_no_flag_for_hydra(flag: list[str]) -> None:
+def test_config_dir_is_not_among_hydras_flags(flag: list[str]) -> None:
     assert split(["model=mlp", *flag, "-m"]) == Typed(["-m"], ["model=mlp"], "mine", "config")
 
 
-def test_a_flag_at_the_end_may_lack_its_value() -> None:
+def test_the_last_flag_may_lack_its_value() -> None:
     assert split(["seed=1", "--cfg"]) == Typed(["--cfg", ""], ["seed=1"])
 
 
-def test_what_hydra_knows_and_is_harmless_passes() -> None:
+def test_harmless_arguments_of_hydra_are_allowed() -> None:
     check_arguments(["hydra.sweeper.n_trials=3", "hydra/launcher=basic", "hydra.job.num=1"])
     check_arguments([])
     check_arguments(["-m", "--config-dir=mine", "--cfg", "job", "optim.lr=-1", "+model.depth=3"])
@@ -33,7 +33,7 @@ def test_what_hydra_knows_and_is_harmless_passes() -> None:
         ("--nope", "--nope: no such flag; values are set as key=value"),
         ("--seed=1", "--seed=1: no such flag; did you mean seed=1, without dashes?"),
         ("+optim._target_=os.system", "a config cannot name code"),
-        ("--config-path=mine", "refused: it would replace runner's config files; add yours by --config-dir"),
+        ("--config-path=mine", "refused: it replaces the config files of runner; add yours with --config-dir"),
         ("hydra.run.dir=D", "hydra.run.dir=D: refused: output_dir=FOLDER sets"),
         ("hydra.sweep.dir=D", "refused: output_dir=FOLDER sets"),
         ("hydra.sweep.subdir=D", "refused: output_dir=FOLDER sets"),
@@ -49,7 +49,7 @@ def test_what_hydra_knows_and_is_harmless_passes() -> None:
         ("hydra.sweeper.custom_search_space=os.system", "refused: a config cannot name code"),
     ],
 )
-def test_what_is_no_flag_or_would_run_code_is_refused(argument: str, problem: str) -> None:
+def test_unknown_flags_and_arguments_that_run_code_are_refused(argument: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_arguments(["seed=1", argument])
     assert problem in str(caught.value)

@@ -2,19 +2,20 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runner.config.compose import compose_config, freeze, read_overrides, thaw
 from runner.config.composition import CONF
-from runner.config.schema import Component
+from runner.config.schema import Component, Dataset
 from runner.errors import ConfigError
 from runner.registry import REGISTRIES
 from runner.training.check import check
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [(path.parts[0], path.stem) for path in FILES if len(path.parts) == 2]
-# Devices and files that this machine may not have.
+# Options that need a device or a file that this machine may not have.
 ELSEWHERE = {("device", "cuda"), ("device", "mps"), ("dataset", "csv"), ("dataset", "image_folder")}
-# What an option needs beside it, where it does not fit the default parts.
+# Further overrides for options that do not fit the default parts.
 REGRESSION = ["model=mlp", "loss=mse"]
 COMPANIONS = {
     **{("dataset", name): REGRESSION for name in ("parabola", "line", "edges", "sine", "random_pairs")},
@@ -25,9 +26,9 @@ COMPANIONS = {
 }
 
 
-def test_no_config_file_is_overlooked() -> None:
-    assert len(FILES) == 78
-    assert len(OPTIONS) == len(FILES) - 4  # config.yaml, and three of Hydra's own
+def test_these_tests_cover_all_config_files() -> None:
+    assert len(FILES) == 79
+    assert len(OPTIONS) == len(FILES) - 5  # config.yaml, dataset_defaults.yaml, and three of Hydra's own
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -38,10 +39,22 @@ def test_each_file_composes_and_passes_the_check(group: str, option: str) -> Non
 
 
 @pytest.mark.parametrize(("group", "option"), [each for each in OPTIONS if each[0] in REGISTRIES])
-def test_each_parameter_of_a_component_stands_in_its_file(group: str, option: str) -> None:
+def test_each_file_contains_exactly_the_parameters_of_its_component(group: str, option: str) -> None:
     choice: Component = getattr(compose_config([f"{group}={option}"]), group)
     assert choice.name == option
     assert choice.values.keys() == REGISTRIES[group].parameters(option).keys()
+
+
+def test_the_shared_keys_of_datasets_are_in_one_file() -> None:
+    shared = yaml.safe_load((CONF / "dataset_defaults.yaml").read_text())
+    assert shared.keys() == Dataset.model_fields.keys() - {"name"}
+    for path in (CONF / "dataset").glob("*.yaml"):
+        assert [key for key, value in yaml.safe_load(path.read_text()).items() if shared.get(key, ...) == value] == []
+
+
+def test_the_file_of_the_shared_keys_is_not_a_dataset() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset: found 'dataset_defaults'; allowed: cifar10, csv, .*, sine\.$"):
+        compose_config(["dataset=dataset_defaults"])
 
 
 @pytest.mark.parametrize("group", REGISTRIES)
@@ -56,13 +69,13 @@ def test_each_experiment_states_command_result_and_time(option: str) -> None:
     assert re.search(r"^# Expected: .*^# Time: ", header, re.MULTILINE | re.DOTALL)
 
 
-def test_a_frozen_config_thaws_to_the_same(tmp_path: Path) -> None:
+def test_thaw_inverts_freeze(tmp_path: Path) -> None:
     config = compose_config(["optim=adam", "seed=3", "name=x", "trainer.validate_every='20 steps'"])
     (tmp_path / "config.yaml").write_text(freeze(config))
     assert thaw(tmp_path / "config.yaml") == config
 
 
-def test_frozen_overrides_are_read_as_they_were_typed(tmp_path: Path) -> None:
+def test_overrides_are_read_as_they_were_typed(tmp_path: Path) -> None:
     typed_in = ["optim.weight_decay=${optim.lr}", "name='a: b'", "seed=1"]
     (tmp_path / "overrides.yaml").write_text(freeze(typed_in))
     assert read_overrides(tmp_path / "overrides.yaml") == typed_in
@@ -76,17 +89,17 @@ def test_damaged_overrides_are_refused(tmp_path: Path, text: str) -> None:
         read_overrides(tmp_path / "overrides.yaml")
 
 
-def test_thawing_takes_overrides_of_values(tmp_path: Path) -> None:
+def test_thaw_applies_overrides(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(freeze(compose_config()))
     assert thaw(tmp_path / "config.yaml", ["trainer.epochs=20"]).trainer.epochs == 20
     with pytest.raises(ConfigError, match="epoch"):
         thaw(tmp_path / "config.yaml", ["trainer.epoch=20"])
 
 
-def test_a_frozen_config_that_lacks_keys_may_be_of_another_version(tmp_path: Path) -> None:
+def test_missing_keys_in_a_frozen_config_may_come_from_another_version(tmp_path: Path) -> None:
     frozen = freeze(compose_config()).replace("  cuda_graph: false\n", "")
     (tmp_path / "config.yaml").write_text(frozen)
-    with pytest.raises(ConfigError, match=r"(?s)trainer.cuda_graph: missing.*another version of runner .* environment"):
+    with pytest.raises(ConfigError, match=r"(?s)trainer.cuda_graph: missing.*another version of runner; see env"):
         thaw(tmp_path / "config.yaml")
 
 
@@ -95,7 +108,7 @@ def test_a_frozen_config_that_lacks_keys_may_be_of_another_version(tmp_path: Pat
     [
         ("trainer.epochs=0.5", "trainer.epochs: found 0.5; Input should be a valid integer"),
         ("trainer.epochs=true", "trainer.epochs: found True; Input should be a valid integer"),
-        ("trainer.epochs=null", "trainer: one of trainer.epochs and trainer.max_steps must be a number"),
+        ("trainer.epochs=null", "trainer: trainer.epochs or trainer.max_steps must be a number"),
         ("trainer.batch_size=0", "trainer.batch_size: found 0; Input should be greater than or equal to 1"),
         ("trainer.validate_every=3weeks", "trainer.validate_every: found '3weeks'; should be a number of epochs"),
         ("trainer.clip_norm=-1", "trainer.clip_norm: found -1"),
@@ -109,17 +122,17 @@ def test_a_frozen_config_that_lacks_keys_may_be_of_another_version(tmp_path: Pat
         ("+model._target_=os.system", "model._target_: a config cannot name code"),
         ("+optim.deep={a:[{_target_:os.system}]}", r"optim.deep.a.0._target_: a config cannot name code"),
         ("device.name=gpu", "device.name: found 'gpu'; "),
-        ("nonsense", "nonsense: is no command and no key=value; commands: resume,"),
+        ("nonsense", "nonsense: neither a command nor key=value; commands: resume,"),
     ],
 )
-def test_a_wrong_override_gets_one_clear_line(override: str, problem: str) -> None:
+def test_a_wrong_override_is_explained_in_one_line(override: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose_config([override])
     (line,) = caught.value.problems
     assert re.match(problem.replace("?", r"\?").replace("$", r"\$").replace("{", r"\{"), line), line
 
 
-def test_all_wrong_overrides_are_told_together() -> None:
+def test_all_wrong_overrides_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         compose_config(["model=lenett", "optim.lrr=1", "trainer.epochs=0.5", "seed=a"])
     keys = [line.partition(":")[0] for line in caught.value.problems]

@@ -13,8 +13,8 @@ from runner.errors import ConfigError
 
 @pytest.fixture
 def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra without the sweepers and launchers that other packages bring."""
-    Plugins.instance()  # it enters them when it is made
+    """Remove the sweepers and launchers of other packages from Hydra."""
+    Plugins.instance()  # adds them when it is created
     options = ConfigStore.instance().repo["hydra"]
     for group, name in (("launcher", "ray"), ("launcher", "submitit_slurm"), ("sweeper", "optuna")):
         monkeypatch.delitem(options.get(group, {}), f"{name}.yaml", raising=False)
@@ -25,7 +25,7 @@ def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     ("override", "extra"),
     [("hydra/launcher=ray", "ray"), ("hydra/launcher=submitit_slurm", "submitit"), ("hydra/sweeper=optuna", "optuna")],
 )
-def test_a_launcher_or_sweeper_that_is_not_installed_is_told_with_how_to_get_it(
+def test_a_missing_launcher_or_sweeper_is_named_with_how_to_install_it(
     workdir: Path, capsys: pytest.CaptureFixture[str], override: str, extra: str
 ) -> None:
     assert cli.main(["-m", override, "seed=0,1"]) == 2
@@ -37,49 +37,49 @@ def test_a_launcher_or_sweeper_that_is_not_installed_is_told_with_how_to_get_it(
 
 
 @pytest.mark.parametrize("override", ["hydra/launcher=rays", "model=ray"])
-def test_what_no_extra_brings_gets_no_advice_to_install_it(override: str) -> None:
+def test_other_unknown_options_have_no_hint_to_install(override: str) -> None:
     (line,) = find_problems([override], None, typed)
     assert "pip install" not in line
 
 
-def test_what_composes_has_no_problems() -> None:
+def test_valid_overrides_have_no_problems() -> None:
     assert find_problems(["model=mlp", "seed=0,1"], None, typed) == []
 
 
-def test_of_a_sweep_each_value_is_tried() -> None:
+def test_each_value_of_a_sweep_is_tried() -> None:
     (line,) = find_problems(["model=mlp,lenett", "seed=0"], None, typed)
     assert line.startswith("model: found 'lenett'; ")
 
 
-def test_a_problem_hides_no_other() -> None:
+def test_all_problems_are_reported() -> None:
     def refuse(cfg: object) -> None:
         raise ConfigError("seed: is odd")
 
     unread, model, refused = find_problems(["nonsense", "seed=1", "model=lenett"], None, refuse)
-    assert unread.startswith("nonsense: is no command")
+    assert unread.startswith("nonsense: neither a command nor key=value")
     assert model.startswith("model: found 'lenett'")
     assert refused == "seed: is odd"
 
 
-def test_config_dir_is_searched_too(tmp_path: Path) -> None:
+def test_config_dir_is_searched(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("name: mlp\nhidden: [4]\n")
     assert find_problems(["model=mine"], str(tmp_path), typed) == []
     assert find_problems(["model=mine"], None, typed) != []
 
 
-def test_an_error_that_nobody_explains_is_told_as_hydra_tells_it() -> None:
+def test_other_errors_keep_hydras_message() -> None:
     assert in_words(ValueError("so it is")) == "so it is"
 
 
-def test_keys_of_hydra_are_told_as_any_other() -> None:
+def test_unknown_keys_of_hydra_get_the_nearest_key() -> None:
     (line,) = find_problems(["hydra.sweep.subdirs=x"], None, typed)
     assert line == "hydra.sweep.subdirs: no such key; allowed: dir, subdir. Did you mean subdir?"
 
 
 @pytest.mark.usefixtures("workdir")
-def test_a_value_that_hydra_refuses_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["hydra.help.header=[]", "hydra.job.num=soon"]) == 2  # the second one has no value yet
+def test_values_that_hydra_refuses_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["hydra.help.header=[]", "hydra.job.num=soon"]) == 2  # the second has no value yet
     assert capsys.readouterr().err == (
         "error: hydra.help.header=[]: Cannot convert 'list' to string: '[]'\n"
         "       hydra.job.num=soon: Value 'soon' of type 'str' could not be converted to Integer\n"

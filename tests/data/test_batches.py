@@ -22,7 +22,7 @@ def sources(samples: Samples) -> list[Source]:
     return [InMemory(samples, CPU), Streamed(samples, CPU, workers=0), Streamed(samples, CPU, workers=2)]
 
 
-def test_both_ways_in_give_the_same_batches_in_the_same_order_for_any_number_of_workers() -> None:
+def test_all_sources_give_equal_batches_for_any_number_of_workers() -> None:
     runs = [
         [batch for epoch in range(2) for batch in Batches(source, SPEC, 8, seed=1).epoch(epoch)]
         for source in sources(numbered(50))
@@ -38,7 +38,7 @@ def order(batches: Batches, epoch: int, start: int = 0) -> list[list[int]]:
     return [(inputs[:, 0] * 2 + 0.5).int().tolist() for inputs, _ in batches.epoch(epoch, start)]
 
 
-def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     one, same, other = (Batches(InMemory(numbered(50), CPU), SPEC, 8, seed=seed) for seed in (1, 1, 2))
     torch.manual_seed(5)
     first = order(one, 0)
@@ -57,7 +57,7 @@ def test_an_epoch_can_start_at_any_batch(kind: int) -> None:
     assert [order(batches, 4, start) for start in range(4)] == [whole, whole[1:], whole[2:], []]
 
 
-def test_without_a_seed_the_samples_keep_their_order() -> None:
+def test_without_a_seed_samples_are_not_shuffled() -> None:
     assert order(Batches(InMemory(numbered(20), CPU), SPEC, 8), 3) == [
         list(range(8)),
         list(range(8, 16)),
@@ -65,7 +65,7 @@ def test_without_a_seed_the_samples_keep_their_order() -> None:
     ]
 
 
-def test_streaming_leaves_the_global_random_numbers_alone() -> None:
+def test_streaming_does_not_use_the_global_generators() -> None:
     torch.manual_seed(0)
     list(Batches(Streamed(numbered(20), CPU, workers=0), SPEC, 8, seed=1).epoch())
     drawn_after = torch.rand(1)
@@ -74,7 +74,7 @@ def test_streaming_leaves_the_global_random_numbers_alone() -> None:
 
 
 class Noisy:
-    """Inputs that draw from every global generator as they are read."""
+    """Inputs that draw from all global generators when they are read."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -95,13 +95,13 @@ def drawn(source: Source, seed: int | None, size: int = 4, epoch: int = 1, start
     return torch.cat([inputs for inputs, _ in batches.epoch(epoch, start)])
 
 
-def test_what_a_dataset_draws_is_a_function_of_seed_epoch_and_sample() -> None:
+def test_draws_of_a_dataset_depend_only_on_seed_epoch_and_sample() -> None:
     streamed = [Streamed(noisy(), CPU, workers) for workers in (0, 1, 2)]
     first = drawn(streamed[0], seed=1)
     assert len(first.unique(dim=0)) == 24
     for source in streamed:
         assert torch.equal(drawn(source, seed=1), first)
-        assert torch.equal(drawn(source, seed=1, start=4), first[16:])  # as after a resume, in the second pass
+        assert torch.equal(drawn(source, seed=1, start=4), first[16:])  # in the second pass, as after a resume
         assert not torch.equal(drawn(source, seed=2), first)
         assert not torch.equal(drawn(source, seed=1, epoch=2), first)
         assert torch.equal(drawn(source, seed=1, size=3), first)
@@ -109,7 +109,7 @@ def test_what_a_dataset_draws_is_a_function_of_seed_epoch_and_sample() -> None:
     assert torch.equal(whole, drawn(streamed[2], seed=1, size=12))
 
 
-def test_what_a_dataset_draws_for_a_test_is_always_the_same() -> None:
+def test_draws_of_a_dataset_are_fixed_in_evaluation() -> None:
     samples = noisy()
     for source in (InMemory(samples, CPU), Streamed(samples, CPU, 0), Streamed(samples, CPU, 1)):
         batches = Batches(source, SPEC, 5)
@@ -119,7 +119,7 @@ def test_what_a_dataset_draws_for_a_test_is_always_the_same() -> None:
     assert not torch.equal(InMemory(samples, CPU, seed=1).inputs, InMemory(samples, CPU, seed=2).inputs)
 
 
-def test_reading_leaves_the_global_random_numbers_alone() -> None:
+def test_reading_restores_the_global_generators() -> None:
     def draw() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
@@ -131,12 +131,12 @@ def test_reading_leaves_the_global_random_numbers_alone() -> None:
     assert draw() == expected
 
 
-def test_targets_that_workers_read_hold_no_files_open() -> None:
+def test_targets_from_workers_keep_no_files_open() -> None:
     batches = Batches(Streamed(numbered(20), CPU, workers=1), SPEC, 1, seed=1)
     assert not any(targets.is_shared() for _, targets in batches.epoch())
 
 
-def test_bytes_become_numbers_and_are_normalised_by_channel() -> None:
+def test_bytes_are_scaled_and_normalized_per_channel() -> None:
     spec = Spec("classification", in_shape=(2, 1, 1), out_features=2, mean=(0.5, 0.0), std=(0.5, 2.0))
     bytes_ = torch.tensor([[0, 255], [255, 0]], dtype=torch.uint8).view(2, 2, 1, 1)
     batches = Batches(InMemory(Samples(bytes_, torch.zeros(2, dtype=torch.long)), CPU), spec, 2)
@@ -144,19 +144,19 @@ def test_bytes_become_numbers_and_are_normalised_by_channel() -> None:
     assert inputs.flatten(1).tolist() == [[-1.0, 0.5], [1.0, 0.0]]
 
 
-def test_raw_inputs_are_as_the_dataset_has_them() -> None:
+def test_raw_inputs_are_not_normalized() -> None:
     batches = Batches(InMemory(numbered(20), CPU), SPEC, 8)
     assert batches.raw(torch.tensor([7, 3]))[:, 0].tolist() == [7.0, 3.0]
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_the_raw_inputs_of_no_sample_are_an_empty_batch(kind: int) -> None:
+def test_raw_inputs_may_be_empty(kind: int) -> None:
     batches = Batches(sources(numbered(20))[kind], SPEC, 8)
     assert batches.raw(torch.zeros(0, dtype=torch.long)).shape == (0, 2)
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_an_epoch_of_several_passes_can_start_at_any_batch(kind: int) -> None:
+def test_a_repeated_epoch_can_start_at_any_batch(kind: int) -> None:
     batches = Batches(sources(numbered(10))[kind], SPEC, 4, seed=1, repeat=3)
     whole = order(batches, 2)
     assert (batches.samples, len(batches)) == (30, 8)
@@ -167,28 +167,28 @@ def test_an_epoch_of_several_passes_can_start_at_any_batch(kind: int) -> None:
     assert [order(batches, 2, start) for start in range(9)] == [whole[start:] for start in range(9)]
 
 
-def test_several_passes_have_the_orders_of_as_many_epochs() -> None:
+def test_each_pass_of_a_repeated_epoch_has_its_own_order() -> None:
     once, thrice = (Batches(InMemory(numbered(10), CPU), SPEC, 5, seed=1, repeat=repeat) for repeat in (1, 3))
     assert [batch for epoch in range(6) for batch in order(once, epoch)] == order(thrice, 0) + order(thrice, 1)
 
 
 @pytest.mark.parametrize("size", [10, 64])
 @pytest.mark.parametrize("kind", range(3))
-def test_a_batch_that_holds_the_whole_split_is_the_same_in_each_step(kind: int, size: int) -> None:
+def test_a_batch_with_the_whole_split_is_not_shuffled(kind: int, size: int) -> None:
     batches = Batches(sources(numbered(10))[kind], SPEC, size, seed=1, repeat=5)
     assert (batches.size, batches.samples, len(batches)) == (10, 50, 5)
     assert order(batches, 3) == [list(range(10))] * 5
     assert order(batches, 3, start=3) == [list(range(10))] * 2
 
 
-def test_a_model_that_works_in_place_does_not_spoil_the_batch_to_come() -> None:
+def test_in_place_operations_do_not_change_the_next_batch() -> None:
     batches = Batches(InMemory(numbered(10), CPU), SPEC, 10, seed=1, repeat=2)
     (first, _), (second, _) = ((inputs.clone(), inputs.zero_()) for inputs, _ in batches.epoch())
     assert torch.equal(first, second)
     assert first.any()
 
 
-def test_worker_processes_do_not_keep_the_program_from_ending(tmp_path: Path) -> None:
+def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(
         "import torch\n"
@@ -196,7 +196,7 @@ def test_worker_processes_do_not_keep_the_program_from_ending(tmp_path: Path) ->
         "from runner.dataset import Samples\n"
         "source = Streamed(Samples(torch.ones(8, 1), torch.ones(8)), torch.device('cpu'), workers=1)\n"
         "kept = [source, iter(source.batches(torch.arange(8), 1))]\n"
-        "kept.append(kept)\n"  # as a part of a run may refer to the whole
+        "kept.append(kept)\n"  # a reference cycle, as in a run
         "next(kept[1])\n"
         "source.loader._iterator.cycle = kept\n"
     )

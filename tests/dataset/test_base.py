@@ -10,33 +10,33 @@ IMAGES = torch.randint(0, 256, (5, 3, 28, 28), generator=torch.Generator().manua
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])
-def test_images_are_scaled_as_torch_does_it(size: int) -> None:
+def test_resize_matches_torch(size: int) -> None:
     scaled = F.interpolate(IMAGES.float(), size=(size, size), mode="bilinear", antialias=True)
     found = resize(IMAGES, size)
     assert (found.dtype, found.shape) == (torch.uint8, (5, 3, size, size))
     assert (found.float() - scaled).abs().max() <= 0.501
 
 
-def test_images_of_the_right_size_stay_as_they_are() -> None:
+def test_resize_keeps_images_of_the_right_size() -> None:
     assert resize(IMAGES, 28) is IMAGES
 
 
-def test_images_that_are_not_square_become_so() -> None:
+def test_resize_to_a_square() -> None:
     assert resize(IMAGES[..., :14], 28).shape == (5, 3, 28, 28)
 
 
-def test_black_and_white_stay_black_and_white() -> None:
+def test_resize_keeps_black_and_white() -> None:
     for value in (0, 255):
         assert (resize(torch.full((1, 1, 9, 9), value, dtype=torch.uint8), 20) == value).all()
 
 
-def test_many_images_are_scaled_like_few() -> None:
+def test_resize_in_chunks_gives_equal_images() -> None:
     many = torch.arange(5000).remainder(256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
     found = resize(many, 3)
     assert found.shape == (5000, 1, 3, 3)
     assert torch.equal(found[:, 0, 0, 0], many[:, 0, 0, 0])
 
 
-def test_a_spec_cannot_be_changed() -> None:
+def test_spec_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         Spec("classification", (1,), 2).out_features = 3  # type: ignore[misc]

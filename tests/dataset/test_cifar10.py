@@ -27,12 +27,12 @@ def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, archive: Path) -> None:
-    """Has the archive be the published one."""
+    """Accept the archive as the published one."""
     monkeypatch.setattr(cifar10, "PUBLISHED", PUBLISHED._replace(md5=hashlib.md5(archive.read_bytes()).hexdigest()))
 
 
 def contents(number: int) -> bytes:
-    """Two records, of the classes `number` and 9, as the publisher writes them."""
+    """Return two records in the publisher's format, of the classes `number` and 9."""
     return b"".join(
         bytes([label]) + image.numpy().tobytes() for label, image in zip((number, 9), IMAGES[number], strict=True)
     )
@@ -56,7 +56,7 @@ def whole(archive: Path, folder: str = FOLDER) -> None:
 
 
 @pytest.mark.parametrize("place", [".", FOLDER])
-def test_the_files_are_read_in_either_place(tmp_path: Path, place: str) -> None:
+def test_files_are_found_in_both_folders(tmp_path: Path, place: str) -> None:
     write(tmp_path / place)
     dataset = CIFAR10(str(tmp_path))
     samples, test, _ = dataset.load()
@@ -71,11 +71,11 @@ def test_the_files_are_read_in_either_place(tmp_path: Path, place: str) -> None:
     assert samples.inputs.shape[1:] == dataset.spec.in_shape
 
 
-def test_it_is_published_over_https_with_its_checksum() -> None:
+def test_the_url_is_https_and_has_a_checksum() -> None:
     assert (PUBLISHED.url[:8], len(bytes.fromhex(PUBLISHED.md5))) == ("https://", 16)
 
 
-def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
+def test_images_are_resized(tmp_path: Path) -> None:
     write(tmp_path)
     inputs = CIFAR10(str(tmp_path), size=8).load().samples.inputs
     assert isinstance(inputs, Tensor)
@@ -84,7 +84,7 @@ def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
         CIFAR10(str(tmp_path), size=0)
 
 
-def test_an_archive_placed_by_hand_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_archive_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole(tmp_path / ARCHIVE)
     trust(monkeypatch, tmp_path / ARCHIVE)
     assert len(CIFAR10(str(tmp_path)).load().samples.targets) == 10
@@ -93,7 +93,7 @@ def test_an_archive_placed_by_hand_is_extracted_once(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir() if path.suffix == ".bin") == NAMES
 
 
-def test_what_is_missing_is_downloaded_and_extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_downloaded_and_extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
     def fetch(files: Mapping[str, Published], folder: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_is_missing_is_downloaded_and_extracted(tmp_path: Path, monkeypatch
     assert asked == [[f"{FOLDER}/: {TEST[0]}", PUBLISHED.url]]
 
 
-def test_where_nothing_can_be_downloaded_folder_and_files_are_named(tmp_path: Path) -> None:
+def test_a_failed_download_names_folder_and_files(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         CIFAR10(str(tmp_path)).load()
     for name in (*NAMES, str(tmp_path)):
@@ -121,7 +121,7 @@ def test_where_nothing_can_be_downloaded_folder_and_files_are_named(tmp_path: Pa
         (lambda data: data[:-1], f"damaged: 6145 bytes, expected a multiple of {RECORD}"),
         (lambda data: data + b"x", "damaged: 6147 bytes"),
         (lambda data: b"", "damaged: 0 bytes"),
-        (lambda data: b"\x0a" + data[1:], "found the label 10, allowed are 0 to 9"),
+        (lambda data: b"\x0a" + data[1:], "found label 10; allowed: 0 to 9"),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, change: Callable[[by
 
 @pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("length", [0, 10, 20_000])
-def test_a_damaged_archive_is_named_and_leaves_no_file(
+def test_a_damaged_archive_is_named_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, trusted: bool
 ) -> None:
     whole(tmp_path / ARCHIVE)
@@ -146,26 +146,26 @@ def test_a_damaged_archive_is_named_and_leaves_no_file(
     assert list(tmp_path.glob("**/*.bin")) == []
 
 
-def test_an_archive_of_something_else_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_with_other_contents_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole(tmp_path / ARCHIVE, folder="cifar-100")
     trust(monkeypatch, tmp_path / ARCHIVE)
     with pytest.raises(DataError, match=f"{ARCHIVE}: cannot be extracted: .*{FOLDER}/data_batch_1.bin"):
         CIFAR10(str(tmp_path)).load()
 
 
-def test_nothing_is_written_or_read_outside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_cannot_write_or_link_outside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tarfile.TarInfo(f"{FOLDER}/{NAMES[0]}")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     outside = tarfile.TarInfo("../outside.bin")
     pack(tmp_path / ARCHIVE, (outside, b"x"), (link, b""))
     trust(monkeypatch, tmp_path / ARCHIVE)
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a regular file"):
         CIFAR10(str(tmp_path)).load()
     assert not (tmp_path.parent / "outside.bin").exists()
     assert not (tmp_path / "outside.bin").exists()
 
 
-def test_making_it_reads_and_creates_nothing(tmp_path: Path) -> None:
+def test_the_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
     spec = CIFAR10(str(tmp_path / "new")).spec
     assert (spec.in_shape, spec.out_features, spec.has_test) == ((3, 32, 32), 10, True)
     assert list(tmp_path.iterdir()) == []

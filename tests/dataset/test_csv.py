@@ -17,7 +17,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "table.csv"
 
 
-def test_names_are_classes(table: Path) -> None:
+def test_text_targets_are_classes(table: Path) -> None:
     table.write_text(PLANTS)
     dataset = CSV(str(table), target="kind")
     inputs, targets = dataset.load().samples
@@ -29,7 +29,7 @@ def test_names_are_classes(table: Path) -> None:
     assert dataset.columns == ["height", "width"]
 
 
-def test_numbers_are_for_regression_unless_they_are_said_to_be_classes(table: Path) -> None:
+def test_number_targets_are_a_regression_unless_task_is_set(table: Path) -> None:
     table.write_text(PRICES)
     dataset = CSV(str(table), target="rooms")
     inputs, targets = dataset.load().samples
@@ -42,11 +42,11 @@ def test_numbers_are_for_regression_unless_they_are_said_to_be_classes(table: Pa
     assert (classes.spec.classes, classes.load().samples.targets.tolist()) == (("2", "10"), [1, 0, 1])
 
 
-def test_the_inputs_are_standardized_on_the_training_split_alone(table: Path) -> None:
+def test_inputs_are_standardized_on_the_training_split_only(table: Path) -> None:
     numbers = torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 0.01]) + 7
     table.write_text("a,same,b,target\n" + "".join(f"{a},4,{b},{a + b}\n" for a, b in numbers.tolist()))
     dataset = CSV(str(table))
-    train = split(dataset.load(), seed=0, val_share=0.1, test_share=0.2, folds=None, fold=None).train
+    train = split(dataset.load(), seed=0, val_share=0.1, test_share=0.2, fold=None).train
     spec = measure(dataset.spec, train)
     assert isinstance(train.inputs, Tensor)
     exact = train.inputs.double()
@@ -57,7 +57,7 @@ def test_the_inputs_are_standardized_on_the_training_split_alone(table: Path) ->
     assert spec.mean[0] != float(everything.double()[:, 0].mean())
 
 
-def test_what_spreadsheets_write_is_read(table: Path) -> None:
+def test_files_written_by_spreadsheets_are_read(table: Path) -> None:
     table.write_bytes('\ufeffx,target\r\n"1",2\r\n\r\n3,4\r\n,\r\n'.encode())
     dataset = CSV(str(table))
     inputs, targets = dataset.load().samples
@@ -67,9 +67,7 @@ def test_what_spreadsheets_write_is_read(table: Path) -> None:
 
 
 def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=f"path: found 'no.csv': there is no such file, looked for {Path.cwd()}/no.csv"
-    ):
+    with pytest.raises(ValueError, match=f"path: found 'no.csv': there is no such file: {Path.cwd()}/no.csv"):
         CSV("no.csv")
     with pytest.raises(ValueError, match="path: found"):
         CSV(str(tmp_path))
@@ -77,33 +75,33 @@ def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
 
 def test_a_missing_target_column_gets_the_nearest_name(table: Path) -> None:
     table.write_text(PLANTS)
-    with pytest.raises(ValueError, match=r"target: found 'hight', which is no column of .*Did you mean height\?"):
+    with pytest.raises(ValueError, match=r"target: found 'hight', which is not a column of .*Did you mean height\?"):
         CSV(str(table), target="hight")
 
 
 @pytest.mark.parametrize("cell", ["tall", "", "nan", "inf", "1;2"])
-def test_a_cell_that_is_no_number_is_named_with_row_and_column(table: Path, cell: str) -> None:
+def test_a_cell_that_is_not_a_number_is_named_with_row_and_column(table: Path, cell: str) -> None:
     table.write_text(f"height,width,kind\n1,2,a\n\n3,{cell},b\n")
     problem = f"path: {table}: line 4, column 'width': found {cell!r}, expected a number; to leave the column out: "
     with pytest.raises(ValueError, match=re.escape(f"{problem}dataset.drop=[width]")):
         CSV(str(table), target="kind")
 
 
-def test_a_target_that_is_no_number_is_named_too(table: Path) -> None:
+def test_a_target_that_is_not_a_number_is_named(table: Path) -> None:
     table.write_text("x,target\n1,2\n3,many\n")
     problem = f"{table}: line 3, column 'target': found 'many', expected a number"
     with pytest.raises(ValueError, match=re.escape(problem) + "$"):
         CSV(str(table), task="regression")
 
 
-def test_columns_can_be_left_out(table: Path) -> None:
+def test_dropped_columns_are_not_inputs(table: Path) -> None:
     table.write_text("id,height,colour,kind\n7,1,red,iris\n8,2,blue,rose\n")
     dataset = CSV(str(table), target="kind", drop=("id", "colour"))
     inputs = dataset.load().samples.inputs
     assert isinstance(inputs, Tensor)
     assert inputs.tolist() == [[1], [2]]
     assert (dataset.spec.columns, dataset.spec.left_out) == (("height",), ("kind", "id", "colour"))
-    with pytest.raises(ValueError, match=r"drop: found 'color', which is no column of .*Did you mean colour\?"):
+    with pytest.raises(ValueError, match=r"drop: found 'color', which is not a column of .*Did you mean colour\?"):
         CSV(str(table), target="kind", drop=("color",))
     with pytest.raises(ValueError, match="drop: found 'kind', which is the target; allowed: colour, height, id"):
         CSV(str(table), target="kind", drop=("kind",))
@@ -114,8 +112,8 @@ def test_columns_can_be_left_out(table: Path) -> None:
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ("x,target\n", "has no rows to learn from"),
-        ("target\n1\n", "has no columns to learn from"),
+        ("x,target\n", "has no rows"),
+        ("target\n1\n", "has no input columns"),
         ("x,target\n1,2,3\n", "line 2: 3 cells, expected 2"),
         ("x,target\n1\n", "line 2: 1 cells, expected 2"),
         ("x,x,target\n1,2,3\n", "two columns have the same name in x, x, target"),
@@ -123,13 +121,13 @@ def test_columns_can_be_left_out(table: Path) -> None:
         ("x,target\n\udcff,2\n", "cannot be read: 'utf-8' codec can't decode"),
     ],
 )
-def test_what_is_no_table_is_refused(table: Path, text: str, problem: str) -> None:
+def test_files_that_are_not_tables_are_refused(table: Path, text: str, problem: str) -> None:
     table.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=f"path: {re.escape(str(table))}:? {problem}"):
         CSV(str(table))
 
 
-def test_the_home_folder_has_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "table.csv").write_text(PRICES)
     assert len(CSV("~/table.csv", target="age").load().samples.targets) == 3

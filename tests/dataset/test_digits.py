@@ -12,7 +12,7 @@ def images(size: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [8, 32])
-def test_the_samples_are_as_the_spec_says(size: int) -> None:
+def test_samples_match_the_spec(size: int) -> None:
     dataset = Digits(size)
     samples, test, _ = dataset.load()
     assert test is None
@@ -24,11 +24,11 @@ def test_the_samples_are_as_the_spec_says(size: int) -> None:
     assert dataset.spec.classes == tuple("0123456789")
 
 
-def test_the_whole_range_of_bytes_is_used() -> None:
+def test_pixels_use_the_full_range() -> None:
     assert sorted(images(8).unique().tolist()) == [round(level * 255 / 16) for level in range(17)]
 
 
-def test_mean_and_std_are_those_of_the_images() -> None:
+def test_mean_and_std_match_the_images() -> None:
     spec, inputs = Digits(8).spec, images(8) / 255
     assert spec.mean[0] == pytest.approx(float(inputs.mean()), abs=1e-3)
     assert spec.std[0] == pytest.approx(float(inputs.std()), abs=1e-3)
@@ -42,6 +42,6 @@ def test_the_first_digit_is_a_zero() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_size_that_is_none_is_refused(size: int) -> None:
+def test_a_size_below_one_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"size must be at least 1, found {size}"):
         Digits(size)

@@ -18,19 +18,17 @@ PUBLISHED = {"a": Published("https://example.org/a.gz", "1"), "b": Published("ht
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, fetch: Fetch) -> None:
-    """Has files fetched thus: fetch(url, folder, md5)."""
+    """Replace the download of a file by fetch(url, folder, md5)."""
     target = "runner.dataset.download._fetch"
     monkeypatch.setattr(target, lambda source, path: fetch(source.url, str(path.parent), source.md5))
 
 
 def left(folder: Path) -> list[str]:
-    """All files, but for the lock, which must stay for those who wait for it."""
+    """Return all files except the lock, which is not deleted because others may wait for it."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".download.lock")
 
 
-def test_every_file_is_verified_in_a_folder_apart_and_then_moves_into_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_verified_before_it_appears_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
     def fetch(url: str, root: str, md5: str) -> None:
@@ -45,7 +43,7 @@ def test_every_file_is_verified_in_a_folder_apart_and_then_moves_into_place(
     assert [(tmp_path / "raw" / name).read_text() for name in ("a.gz", "b.gz")] == ["1", "2"]
 
 
-def test_a_file_that_another_process_fetched_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_downloaded_by_another_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.gz").write_text("theirs")
     publish(monkeypatch, lambda url, root, md5: (Path(root) / "b.gz").touch())
     download(PUBLISHED, tmp_path)
@@ -62,7 +60,7 @@ def test_a_file_that_another_process_fetched_meanwhile_is_kept(tmp_path: Path, m
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_failed_download_names_the_folder_and_all_files_and_leaves_nothing_behind(
+def test_a_failed_download_names_folder_and_files_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(url: str, root: str, md5: str) -> None:
@@ -79,7 +77,7 @@ def test_a_failed_download_names_the_folder_and_all_files_and_leaves_nothing_beh
     assert left(tmp_path) == []
 
 
-def test_what_was_fetched_before_the_failure_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_downloaded_before_a_failure_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch_one(url: str, root: str, md5: str) -> None:
         if url.endswith("b.gz"):
             raise OSError("connection lost")
@@ -91,14 +89,14 @@ def test_what_was_fetched_before_the_failure_is_kept(tmp_path: Path, monkeypatch
     assert left(tmp_path) == ["a.gz"]
 
 
-def test_a_folder_that_cannot_be_made_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, lambda url, root, md5: None)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"The download failed: .*Not a directory"):
         download(PUBLISHED, tmp_path / "file" / "raw")
 
 
-def test_everything_is_published_over_https_with_its_checksum() -> None:
+def test_all_urls_are_https_and_have_a_checksum() -> None:
     for source in FILES.values():
         assert source.url.startswith("https://")
         assert len(bytes.fromhex(source.md5)) == 16
@@ -106,7 +104,7 @@ def test_everything_is_published_over_https_with_its_checksum() -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address at which tmp_path is published."""
+    """Return the URL of a server for tmp_path."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -115,12 +113,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
-def test_what_is_fetched_is_verified(tmp_path: Path, site: str) -> None:
+def test_downloads_are_verified(tmp_path: Path, site: str) -> None:
     (tmp_path / "a.gz").write_bytes(b"published")
     good = Published(f"{site}/a.gz", hashlib.md5(b"published").hexdigest())
     download({"a": good}, tmp_path / "raw")
     assert (tmp_path / "raw" / "a.gz").read_bytes() == b"published"
     for bad in (good._replace(md5="0" * 32), good._replace(url=f"{site}/missing.gz")):
-        with pytest.raises(DataError, match=r"The download failed: (.* is not what was published|HTTP Error 404)"):
+        with pytest.raises(DataError, match=r"The download failed: (.*: the MD5 is |HTTP Error 404)"):
             download({"a": bad}, tmp_path / "other")
     assert left(tmp_path / "other") == []

@@ -22,7 +22,7 @@ def write(folder: Path) -> None:
         (folder / f"{name}.gz").write_bytes(gzip.compress(idx(values)))
 
 
-def test_the_files_are_read_from_their_own_folder(tmp_path: Path) -> None:
+def test_files_are_read_from_their_own_folder(tmp_path: Path) -> None:
     write(tmp_path / "FashionMNIST" / "raw")
     dataset = FashionMNIST(str(tmp_path), size=14)
     samples, test, _ = dataset.load()
@@ -34,9 +34,7 @@ def test_the_files_are_read_from_their_own_folder(tmp_path: Path) -> None:
     assert dataset.spec.has_test
 
 
-def test_the_files_of_mnist_beside_them_are_not_taken_for_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_of_mnist_in_the_same_root_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 
     def refuse(files: dict[str, Published], folder: Path) -> None:
@@ -52,7 +50,7 @@ def test_the_files_of_mnist_beside_them_are_not_taken_for_its_own(
     assert asked == [tmp_path / "FashionMNIST" / "raw"]
 
 
-def test_everything_is_published_over_https_with_its_checksum() -> None:
+def test_all_urls_are_https_and_have_a_checksum() -> None:
     assert len({source.md5 for source in FILES.values()}) == 4
     for name, source in FILES.items():
         assert source.url.startswith("https://")

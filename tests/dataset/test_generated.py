@@ -1,4 +1,4 @@
-"""Datasets that are computed: parabola, line, edges, sine, and digits of which some are rare."""
+"""Generated datasets, and the imbalanced digits."""
 
 import math
 from typing import Any
@@ -28,7 +28,7 @@ def load(dataset: Dataset) -> tuple[Tensor, Tensor]:
     return inputs, targets
 
 
-def test_a_parabola_is_the_published_one() -> None:
+def test_parabola_matches_its_formula() -> None:
     x, y = load(Parabola())
     assert x.flatten().tolist() == pytest.approx([point / 9 for point in range(10)])
     assert y[[0, 9]].flatten().tolist() == [1.5625, 2.0625]
@@ -36,7 +36,7 @@ def test_a_parabola_is_the_published_one() -> None:
     assert len(load(Parabola(points=25))[0]) == 25
 
 
-def test_a_line_has_its_slope_and_intercept() -> None:
+def test_line_has_its_slope_and_intercept() -> None:
     x, y = load(Line())
     assert (len(x), len(x.unique())) == (100, 100)
     assert 0 <= x.min() < 0.1 < 0.9 < x.max() < 1
@@ -46,7 +46,7 @@ def test_a_line_has_its_slope_and_intercept() -> None:
     assert len(x) == 7
 
 
-def test_noise_is_normal_and_leaves_the_points_where_they_are() -> None:
+def test_noise_is_normal_and_does_not_move_the_points() -> None:
     (x, y), (same, noisy) = load(Line(points=2000)), load(Line(points=2000, noise=0.1))
     assert torch.equal(x, same)
     assert float((noisy - y).std()) == pytest.approx(0.1, rel=0.1)
@@ -62,10 +62,10 @@ def test_edges_are_left_minus_right() -> None:
             assert float(edge[row, column]) == pytest.approx(float(window[:, 0].sum() - window[:, 2].sum()), abs=1e-6)
 
 
-def test_a_wave_goes_on_as_it_began() -> None:
+def test_targets_continue_the_wave() -> None:
     seen, following = load(Sine(waves=20, length=16))
     values = torch.cat([seen.squeeze(2), following], dim=1).double()
-    # Of every sine wave, the neighbours' sum is the same multiple of what lies between them.
+    # In a sine wave, the sum of two neighbors is a constant multiple of the value between them.
     outer, inner = values[:, :-2] + values[:, 2:], values[:, 1:-1]
     factor = (outer * inner).sum(1, keepdim=True) / inner.square().sum(1, keepdim=True)
     assert (outer - factor * inner).abs().max() < 1e-4
@@ -74,14 +74,14 @@ def test_a_wave_goes_on_as_it_began() -> None:
     assert 24 < periods.max() <= 32.01
 
 
-def test_noise_leaves_what_is_to_be_predicted_alone() -> None:
+def test_noise_is_not_added_to_the_targets() -> None:
     (seen, following), (noisy, same) = load(Sine()), load(Sine(noise=0.1))
     assert torch.equal(following, same)
     assert float((noisy - seen).std()) == pytest.approx(0.1, rel=0.1)
 
 
 @pytest.mark.parametrize("make", [Line, Edges, Sine])
-def test_the_draw_alone_decides(make: Any) -> None:
+def test_samples_depend_only_on_draw(make: Any) -> None:
     before = torch.get_rng_state()
     first, same, other = (load(make(draw=draw)) for draw in (0, 0, 1))
     assert all(map(torch.equal, first, same))
@@ -89,7 +89,7 @@ def test_the_draw_alone_decides(make: Any) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_rare_digits_are_some_of_the_digits() -> None:
+def test_imbalanced_digits_are_a_subset_of_the_digits() -> None:
     shares = [1.0, 0.5, 0.001, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.1]
     images, targets = load(ImbalancedDigits(shares, size=8))
     full = Digits(8).load().samples
@@ -114,7 +114,7 @@ def test_rare_digits_are_some_of_the_digits() -> None:
         (Sine, {"waves": 0}, "waves must be at least 1, found 0"),
         (Sine, {"length": 0}, "length must be at least 1, found 0"),
         (Sine, {"noise": -1.0}, "noise must be at least 0, found -1.0"),
-        (ImbalancedDigits, {"shares": [0.5]}, "shares must be ten, one for each digit, found 1"),
+        (ImbalancedDigits, {"shares": [0.5]}, "shares must have ten values, one per digit, found 1"),
         (ImbalancedDigits, {"shares": [0.0] + [1.0] * 9}, r"shares must be above 0 and at most 1, found \[0.0, "),
         (ImbalancedDigits, {"shares": [1.1] + [1.0] * 9}, r"shares must be above 0 and at most 1, found \[1.1, "),
         (ImbalancedDigits, {"shares": [1.0] * 10, "size": 0}, "size must be at least 1, found 0"),

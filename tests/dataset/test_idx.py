@@ -13,27 +13,27 @@ CUBE = torch.arange(2 * 3 * 4, dtype=torch.uint8).view(2, 3, 4)
 
 
 @pytest.mark.parametrize("name", ["cube", "cube.gz"])
-def test_bytes_come_back_in_their_shape(tmp_path: Path, name: str) -> None:
+def test_round_trip(tmp_path: Path, name: str) -> None:
     data = idx(CUBE)
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     found = read_idx(tmp_path / name, dims=3)
     assert found.dtype == torch.uint8
     assert torch.equal(found, CUBE)
-    found += 1  # is its own
+    found += 1  # the result is writable
 
 
-def test_a_file_written_by_hand(tmp_path: Path) -> None:
+def test_reads_a_file_written_by_hand(tmp_path: Path) -> None:
     (tmp_path / "labels").write_bytes(bytes.fromhex("00000801 00000003 070209"))
     assert read_idx(tmp_path / "labels", dims=1).tolist() == [7, 2, 9]
 
 
-def test_an_empty_file_of_the_kind_is_fine(tmp_path: Path) -> None:
+def test_a_file_without_items_is_read(tmp_path: Path) -> None:
     (tmp_path / "none").write_bytes(idx(CUBE[:0]))
     assert read_idx(tmp_path / "none", dims=3).shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize("name", ["cube", "cube.gz"])
-def test_a_file_cut_anywhere_is_refused_and_named(tmp_path: Path, name: str) -> None:
+def test_a_file_truncated_anywhere_is_named(tmp_path: Path, name: str) -> None:
     data = idx(CUBE)
     whole = gzip.compress(data) if name.endswith(".gz") else data
     for length in range(len(whole)):
@@ -49,13 +49,13 @@ def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("magic", ["00000802", "00000903", "01000803", "00000d03", "1f8b0803"])
-def test_another_kind_of_file_is_refused(tmp_path: Path, magic: str) -> None:
+def test_another_format_is_refused(tmp_path: Path, magic: str) -> None:
     (tmp_path / "cube").write_bytes(bytes.fromhex(magic) + idx(CUBE)[4:])
-    with pytest.raises(DataError, match="cube: not an IDX file of 3 dimensions: starts with"):
+    with pytest.raises(DataError, match="cube: not an IDX file with 3 dimensions: it starts with"):
         read_idx(tmp_path / "cube", dims=3)
 
 
-def test_a_flipped_byte_in_a_gzipped_file_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_byte_in_a_gzipped_file_is_detected(tmp_path: Path) -> None:
     whole = bytearray(gzip.compress(idx(CUBE)))
     whole[len(whole) // 2] ^= 1
     (tmp_path / "cube.gz").write_bytes(whole)
@@ -64,6 +64,6 @@ def test_a_flipped_byte_in_a_gzipped_file_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "missing.gz", "."])
-def test_what_is_no_file_is_named(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / name))}: cannot be read"):
         read_idx(tmp_path / name, dims=3)

@@ -24,7 +24,7 @@ def paint(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (8, 8
 
 
 def tree(root: Path, count: int = 3) -> None:
-    """`count` pictures of each of two classes, told apart by colour and number."""
+    """Write `count` images of each of two classes, which differ in color and number."""
     for number in range(count):
         paint(root / "cat" / f"{number}.png", (200, 0, number))
         paint(root / "dog" / "deep" / "er" / f"{number}.JPG", (0, 200, 0))
@@ -34,7 +34,7 @@ def read(samples: Samples) -> Tensor:
     return torch.stack([samples.inputs[index] for index in range(len(samples.targets))])
 
 
-def test_folders_are_classes_and_their_files_are_read_one_by_one(tmp_path: Path) -> None:
+def test_folders_are_classes_and_files_are_read_on_demand(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "cat" / "notes.txt").write_text("not a picture, and not named like one")
     (tmp_path / "list.csv").touch()
@@ -51,7 +51,7 @@ def test_folders_are_classes_and_their_files_are_read_one_by_one(tmp_path: Path)
     assert (pictures[3].amax((1, 2)) - torch.tensor([0, 200, 0])).abs().max() <= 3  # JPEG is not exact
 
 
-def test_pictures_are_scaled_and_have_the_channels_asked_for(tmp_path: Path) -> None:
+def test_images_have_the_given_size_and_channels(tmp_path: Path) -> None:
     paint(tmp_path / "a" / "wide.png", (255, 255, 255), size=(30, 10))
     Image.new("L", (5, 5), 100).save(tmp_path / "a" / "grey.png")
     Image.new("P", (4, 9)).save(tmp_path / "a" / "palette.png")
@@ -78,7 +78,7 @@ def test_pictures_are_scaled_and_have_the_channels_asked_for(tmp_path: Path) -> 
         (["train", "val", "test"], (6, 4, 2)),
     ],
 )
-def test_the_publishers_splits_are_kept(
+def test_split_folders_are_used(
     tmp_path: Path, folders: list[str], sizes: tuple[int | None, int | None, int | None]
 ) -> None:
     for folder in folders:
@@ -89,24 +89,24 @@ def test_the_publishers_splits_are_kept(
     assert dataset.spec.classes == ("cat", "dog")
     found = tuple(None if part is None else len(part.targets) for part in (pool.samples, pool.test, pool.val))
     assert found == sizes
-    splits = split(pool, seed=0, val_share=0.4, test_share=None, folds=None, fold=None)
+    splits = split(pool, seed=0, val_share=0.4, test_share=None, fold=None)
     assert len(splits.test.targets) == 4
     assert (len(splits.val.targets), len(splits.train.targets)) == ((2, 4) if sizes[2] is None else (2, 6))
-    folds = [split(pool, seed=0, val_share=0.4, test_share=None, folds=2, fold=fold) for fold in range(2)]
+    folds = [split(pool, seed=0, val_share=0.4, test_share=None, fold=(fold, 2)) for fold in range(2)]
     assert sum(len(each.test.targets) for each in folds) == sum(size or 0 for size in sizes)
     for each in folds:
         assert read(each.test).shape == (len(each.test.targets), 3, 8, 8)
         assert torch.equal(read(each.test)[:, 0].flatten(1).amax(1) < 100, each.test.targets == 1)
 
 
-def test_a_tree_that_is_named_train_alone_is_a_class(tmp_path: Path) -> None:
+def test_a_folder_train_without_other_splits_is_a_class(tmp_path: Path) -> None:
     tree(tmp_path / "train")
     tree(tmp_path / "bus")
     assert ImageFolder(str(tmp_path)).spec.classes == ("bus", "train")
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_every_way_in_gives_the_same_batches(tmp_path: Path, kind: int) -> None:
+def test_all_sources_give_equal_batches(tmp_path: Path, kind: int) -> None:
     tree(tmp_path, count=5)
     dataset = ImageFolder(str(tmp_path), size=8)
     samples = dataset.load().samples
@@ -116,52 +116,54 @@ def test_every_way_in_gives_the_same_batches(tmp_path: Path, kind: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"no picture at all"])
-def test_a_file_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
     tree(tmp_path)
     bad = tmp_path / "cat" / "bad.png"
     bad.write_bytes(content)
     samples = ImageFolder(str(tmp_path), size=8).load().samples
-    with pytest.raises(DataError, match=f"{re.escape(str(bad))}: cannot be read as a picture: "):
+    with pytest.raises(DataError, match=f"{re.escape(str(bad))}: cannot be read as an image: "):
         read(samples)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_cut_file_is_named(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     paint(tmp_path / "a" / f"cut.{suffix}", (1, 2, 3), size=(64, 64))
     path = tmp_path / "a" / f"cut.{suffix}"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture: "):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image: "):
         read(ImageFolder(str(tmp_path)).load().samples)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])  # torch ends it after 5 seconds
-def test_a_worker_that_meets_a_bad_file_says_so_in_one_line(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow)]
+)  # torch waits 5 seconds for the worker
+def test_an_error_in_a_worker_is_one_line(tmp_path: Path, workers: int) -> None:
     tree(tmp_path)
     (tmp_path / "cat" / "bad.png").touch()
     dataset = ImageFolder(str(tmp_path), size=8)
     with pytest.raises(DataError) as caught:
         list(Batches(Streamed(dataset.load().samples, CPU, workers), dataset.spec, 4).epoch())
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'cat' / 'bad.png'}: cannot be read as a picture: ")
+    assert message.startswith(f"{tmp_path / 'cat' / 'bad.png'}: cannot be read as an image: ")
     assert "\n" not in message
 
 
-def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
+def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "emu").mkdir()
-    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: no PNG or JPEG file in it"):
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: contains no PNG or JPEG files"):
         ImageFolder(str(tmp_path)).load()
 
 
-def test_a_root_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"root: found 'no': there is no such folder, looked for {Path.cwd()}/no"):
+def test_an_invalid_root_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"root: found 'no': there is no such folder: {Path.cwd()}/no"):
         ImageFolder("no")
-    with pytest.raises(ValueError, match=f"root: {re.escape(str(tmp_path))} has no class folders in it"):
+    with pytest.raises(ValueError, match=f"root: {re.escape(str(tmp_path))} contains no class folders"):
         ImageFolder(str(tmp_path))
     tree(tmp_path / "train")
     tree(tmp_path / "test")
     with pytest.raises(ValueError, match="size must be at least 1, found 0"):
         ImageFolder(str(tmp_path), size=0)
     (tmp_path / "test" / "eel").mkdir()
-    with pytest.raises(ValueError, match=r"test has the class 'eel', which .*train has not"):
+    with pytest.raises(ValueError, match=r"test has the class 'eel', which .*train does not have"):
         ImageFolder(str(tmp_path))

@@ -25,7 +25,7 @@ def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(folder: Path, suffix: str = "") -> None:
-    """Seven training and three test images, as the publisher lays them out."""
+    """Return a folder with seven training and three test images in the publisher's format."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         "train-images-idx3-ubyte": IMAGES,
@@ -39,7 +39,7 @@ def write(folder: Path, suffix: str = "") -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("place", [".", "MNIST/raw"])
-def test_the_files_are_found_plain_or_gzipped_in_either_place(tmp_path: Path, place: str, suffix: str) -> None:
+def test_plain_and_gzipped_files_are_found_in_both_folders(tmp_path: Path, place: str, suffix: str) -> None:
     write(tmp_path / place, suffix)
     dataset = MNIST(str(tmp_path))
     samples, test, _ = dataset.load()
@@ -52,20 +52,20 @@ def test_the_files_are_found_plain_or_gzipped_in_either_place(tmp_path: Path, pl
     assert samples.targets.dtype == torch.int64
 
 
-def test_files_of_both_places_go_together(tmp_path: Path) -> None:
+def test_files_may_be_spread_over_both_folders(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path / "MNIST" / "raw", ".gz")
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     assert len(MNIST(str(tmp_path)).load().samples.targets) == 7
 
 
-def test_the_home_folder_has_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "data")
     assert len(MNIST("~/data").load().samples.targets) == 7
 
 
-def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
+def test_images_are_resized(tmp_path: Path) -> None:
     write(tmp_path)
     dataset = MNIST(str(tmp_path), size=32)
     inputs = dataset.load().samples.inputs
@@ -79,9 +79,9 @@ def test_images_have_the_size_asked_for(tmp_path: Path) -> None:
     [
         ("train-labels-idx1-ubyte", LABELS[:6], "train-labels-idx1-ubyte: 6 labels for the 7 images of .*train-images"),
         ("t10k-images-idx3-ubyte", IMAGES[:2], "t10k-labels-idx1-ubyte: 3 labels for the 2 images of .*t10k-images"),
-        ("train-labels-idx1-ubyte", LABELS + 1, "train-labels-idx1-ubyte: found the label 10, allowed are 0 to 9"),
-        ("t10k-labels-idx1-ubyte", LABELS[:3] + 252, "t10k-labels-idx1-ubyte: found the label 255"),
-        ("train-images-idx3-ubyte", LABELS, "train-images-idx3-ubyte: not an IDX file of 3 dimensions"),
+        ("train-labels-idx1-ubyte", LABELS + 1, "train-labels-idx1-ubyte: found label 10; allowed: 0 to 9"),
+        ("t10k-labels-idx1-ubyte", LABELS[:3] + 252, "t10k-labels-idx1-ubyte: found label 255"),
+        ("train-images-idx3-ubyte", LABELS, "train-images-idx3-ubyte: not an IDX file with 3 dimensions"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, values: Tensor, problem: str) -> None:
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, values: Tensor, prob
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_cut_file_is_named(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
     write(tmp_path)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -100,7 +100,7 @@ def test_a_cut_file_is_named(tmp_path: Path, name: str) -> None:
         MNIST(str(tmp_path)).load()
 
 
-def test_missing_files_and_no_others_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_missing_files_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[list[str]] = []
 
     def fetch(files: dict[str, Published], folder: Path) -> None:
@@ -116,12 +116,12 @@ def test_missing_files_and_no_others_are_downloaded(tmp_path: Path, monkeypatch:
     assert len(list((tmp_path / "MNIST" / "raw").iterdir())) == 4
 
 
-def test_making_it_reads_and_creates_nothing(tmp_path: Path) -> None:
+def test_the_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
     spec = MNIST(str(tmp_path / "new"), size=32).spec
     assert (spec.in_shape, spec.out_features, len(spec.classes)) == ((1, 32, 32), 10, 10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_size_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_size_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size must be at least 1, found 0"):
         MNIST(str(tmp_path), size=0)

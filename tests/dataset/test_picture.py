@@ -10,7 +10,7 @@ from runner.errors import DataError
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16", "CMYK"])
-def test_a_picture_may_have_any_size_and_mode(tmp_path: Path, mode: str) -> None:
+def test_images_of_any_size_and_color_mode_are_read(tmp_path: Path, mode: str) -> None:
     grey = Image.linear_gradient("L")  # 256x256, black above, white below
     if mode == "I;16":
         rows = torch.arange(256).repeat_interleave(256).view(256, 256) * 257
@@ -28,17 +28,17 @@ def test_a_picture_may_have_any_size_and_mode(tmp_path: Path, mode: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
-def test_no_other_formats_are_opened(tmp_path: Path, kind: str) -> None:
+def test_other_formats_are_not_opened(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture.png"
     Image.new("L", (8, 8)).save(path, format=kind)
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture"):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image"):
         read_picture(path, (1, 8, 8))
 
 
-def test_a_png_with_a_damaged_part_is_named(tmp_path: Path) -> None:
+def test_a_damaged_png_is_named(tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     Image.effect_noise((400, 400), 90).save(path)
     first, second, *rest = path.read_bytes().split(b"IDAT")
-    path.write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # for Pillow a SyntaxError
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as a picture"):
+    path.write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # Pillow raises a SyntaxError
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: cannot be read as an image"):
         read_picture(path, (1, 64, 64))

@@ -1,4 +1,4 @@
-"""Every dataset from its config to batches: both ways in, folds, the check, and whole runs."""
+"""All datasets from their configs to batches: sources, folds, checks, and complete runs."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SHARES = {"image_folder": ["dataset.test_share=0.2"]}
 
 @pytest.fixture
 def datasets(workdir: Path) -> Path:
-    """A directory with small data for every dataset that reads files, where its config looks for them."""
+    """Return a folder with small files for all datasets that read files, in the places of their configs."""
     draw = torch.Generator().manual_seed(0)
     for folder in ("MNIST", "FashionMNIST"):
         raw = workdir / "data" / folder / "raw"
@@ -67,12 +67,12 @@ def composed(name: str, *overrides: str) -> Config:
     )
 
 
-def test_no_dataset_is_overlooked() -> None:
+def test_these_tests_cover_all_datasets() -> None:
     assert sorted(CLASSES + NUMBERS) == DATASETS.names()
 
 
 @pytest.mark.parametrize("name", CLASSES + NUMBERS)
-def test_both_ways_in_give_the_same_batches_as_the_spec_says(datasets: Path, name: str) -> None:
+def test_all_sources_give_equal_batches_that_match_the_spec(datasets: Path, name: str) -> None:
     ways = [["dataset.in_memory=true"], *(["dataset.in_memory=false", f"dataset.workers={n}"] for n in (0, 2))]
     first, *others = (build(composed(name, *way)) for way in ways)
     check(composed(name))
@@ -91,7 +91,7 @@ def test_both_ways_in_give_the_same_batches_as_the_spec_says(datasets: Path, nam
 
 
 @pytest.mark.parametrize("name", CLASSES + NUMBERS)
-def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: str) -> None:
+def test_five_folds_partition_the_samples_and_are_stratified(datasets: Path, name: str) -> None:
     parts = []
     for fold in range(5):
         config = composed(name, "dataset.folds=5", f"dataset.fold={fold}")
@@ -106,7 +106,7 @@ def test_five_folds_are_disjoint_covering_and_stratified(datasets: Path, name: s
             assert ((counts - everything / 5).abs() <= 1).all()
 
 
-def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> None:
+def test_inputs_of_a_table_are_standardized(datasets: Path) -> None:
     parts = build(composed("csv", "trainer.batch_size=100"))
     ((inputs, _),) = parts.train.epoch()
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
@@ -128,11 +128,11 @@ def test_the_inputs_of_a_table_are_standardized_in_training(datasets: Path) -> N
         (["dataset.repeat=0"], "dataset.repeat: found 0; Input should be greater than or equal to 1"),
         (
             ["dataset=edges", "loss=mse", "model=mlp", "dataset.augment={flip: true}"],
-            "dataset.augment: changes pictures whose class stays the same; dataset=edges is for regression",
+            "dataset.augment: for the classification of images only; dataset=edges is for regression",
         ),
     ],
 )
-def test_what_cannot_be_is_refused(workdir: Path, overrides: list[str], problem: str) -> None:
+def test_invalid_values_are_refused(workdir: Path, overrides: list[str], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check(compose_config(overrides))
     (line,) = caught.value.problems
@@ -141,18 +141,18 @@ def test_what_cannot_be_is_refused(workdir: Path, overrides: list[str], problem:
     assert tail in line
 
 
-def test_a_tree_without_a_test_folder_wants_a_share(datasets: Path) -> None:
+def test_a_folder_without_a_test_split_requires_test_share(datasets: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset=image_folder has no test set .* set dataset\.test_share=0\.2"):
         check(compose_config(["dataset=image_folder"]))
     check(compose_config(["dataset=image_folder", "dataset.test_share=null", "dataset.val_share=null"]))
 
 
 @pytest.mark.parametrize("augment", ["null", "{}", "{shift: 0}"])
-def test_no_change_costs_nothing(tiny: Callable[..., Config], augment: str) -> None:
+def test_an_augmentation_without_effect_is_not_built(tiny: Callable[..., Config], augment: str) -> None:
     assert build(tiny(f"dataset.augment={augment}")).train.augment is None
 
 
-def test_pictures_are_changed_in_training_alone(tiny: Callable[..., Config]) -> None:
+def test_only_training_images_are_augmented(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("dataset.augment={shift: 1, erase: 0.5}"))
     assert parts.train.augment is not None
     assert (parts.val.augment, parts.test.augment) == (None, None)
@@ -167,7 +167,7 @@ def test_pictures_are_changed_in_training_alone(tiny: Callable[..., Config]) -> 
     ],
     ids=["repeat", "whole", "augment"],
 )
-def test_a_run_that_is_cut_within_an_epoch_goes_on_as_if_it_was_not(
+def test_a_run_interrupted_within_an_epoch_resumes_exactly(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
@@ -184,9 +184,7 @@ def test_a_run_that_is_cut_within_an_epoch_goes_on_as_if_it_was_not(
     assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
 
 
-def test_a_column_of_texts_is_refused_before_anything_is_made(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_text_column_is_refused_before_a_run_folder_exists(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = "".join(f"{number},{'red' if number % 3 else 'blue'},{number % 2}\n" for number in range(40))
     (workdir / "table.csv").write_text(f"size,colour,kind\n{rows}")
     choices = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", "model=mlp", "device.threads=1"]
@@ -198,13 +196,13 @@ def test_a_column_of_texts_is_refused_before_anything_is_made(
     assert cli.main([*choices, *classes, "dataset.drop=[colour]"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     capsys.readouterr()
-    assert cli.main(["predict", str(folder), "table.csv"]) == 0  # with the target and the dropped column in it
+    assert cli.main(["predict", str(folder), "table.csv"]) == 0  # which contains the target and a dropped column
     assert len(capsys.readouterr().out.splitlines()) == 41
 
 
 @pytest.fixture
 def prices(workdir: Path) -> list[str]:
-    """The arguments for prices of about 300,000 in a table."""
+    """Return the arguments for a table with prices of about 300,000."""
     draw = torch.Generator().manual_seed(0)
     rows = [(rooms, age, 2e5 + 4e4 * rooms - 1e3 * age) for rooms, age in torch.rand(300, 2, generator=draw).tolist()]
     (workdir / "prices.csv").write_text("rooms,age,price\n" + "".join(f"{a},{b},{c + 1e5}\n" for a, b, c in rows))
@@ -213,7 +211,7 @@ def prices(workdir: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [[], ["trainer.ema=0.9", "trainer.precision=bf16"]], ids=["plain", "ema and bf16"])
-def test_prices_are_learned_and_told_in_their_own_unit(
+def test_prices_are_predicted_in_their_own_unit(
     workdir: Path, prices: list[str], more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([*prices, *more]) == 0
@@ -231,7 +229,7 @@ def test_prices_are_learned_and_told_in_their_own_unit(
     assert sum(abs(a - b) for a, b in zip(found, prices_told, strict=True)) / len(found) < 10_000
 
 
-def test_another_table_does_not_change_the_unit_of_a_trained_model(
+def test_evaluation_on_another_table_keeps_the_unit_of_the_training(
     workdir: Path, prices: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(prices) == 0
@@ -244,7 +242,7 @@ def test_another_table_does_not_change_the_unit_of_a_trained_model(
     assert json.loads(capsys.readouterr().out)["metrics"]["mae"] < 10_000
 
 
-def test_a_run_on_prices_is_resumed_as_if_it_was_not_cut(
+def test_an_interrupted_run_on_prices_resumes_exactly(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, prices: list[str]
 ) -> None:
     monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
@@ -256,7 +254,7 @@ def test_a_run_on_prices_is_resumed_as_if_it_was_not_cut(
     assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
 
 
-def test_an_exported_model_gives_prices_too(workdir: Path, prices: list[str]) -> None:
+def test_an_exported_model_predicts_prices(workdir: Path, prices: list[str]) -> None:
     assert cli.main([*prices, "trainer.epochs=20"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert cli.main(["export", str(folder), "--format", "torch.export"]) == 0
@@ -268,7 +266,7 @@ def test_an_exported_model_gives_prices_too(workdir: Path, prices: list[str]) ->
     assert description["output"]["rescale"]["mean"] > 250_000
 
 
-def test_a_download_that_fails_leaves_no_run_behind(
+def test_a_failed_download_leaves_no_run_folder(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(source: Published, target: Path) -> None:
@@ -284,9 +282,7 @@ def test_a_download_that_fails_leaves_no_run_behind(
     assert not (workdir / "outputs").exists()
 
 
-def test_a_sweep_fetches_its_data_before_the_first_job_starts(
-    workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_downloads_its_data_before_the_first_job(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "offline.py").write_text(
         "from runner.dataset import download\n"
         "def refuse(source, target):\n"

@@ -1,4 +1,4 @@
-"""Common mistakes: each gives one message that says how to fix it, and nothing is created."""
+"""Common mistakes: each is explained in one message with its correction, and nothing is created."""
 
 from pathlib import Path
 
@@ -22,22 +22,22 @@ MISTAKES = {
     "two dashes before a key": ("--optim.lr=0.1", "did you mean optim.lr=0.1, without dashes?"),
     "one dash before a key": ("-optim.lr=0.1", "did you mean optim.lr=0.1, without dashes?"),
     "an unknown flag": ("--epochs 5", "--epochs: no such flag; values are set as key=value"),
-    "a space instead of the equals sign": ("optim.lr 0.1", "did you mean optim.lr=0.1?"),
-    "a colon instead of the equals sign": ("optim.lr:0.1", "no key=value"),
-    "an unknown command": ("train", "train: is no command"),
+    "a space for the equals sign": ("optim.lr 0.1", "did you mean optim.lr=0.1?"),
+    "a colon for the equals sign": ("optim.lr:0.1", "neither a command nor key=value"),
+    "an unknown command": ("train", "train: not a command"),
     "a mistyped command": ("compere outputs", "commands: resume, evaluate, predict, compare, export, components"),
     "a sweep without -m": ("optim.lr=0.1,0.01", "which needs -m"),
     "a list without brackets": ("model.hidden=120,84", "a list is written in brackets: model.hidden=[...]"),
     "a word instead of a number": ("trainer.epochs=ten", "trainer.epochs: found 'ten'"),
     "no epochs at all": ("trainer.epochs=0", "greater than or equal to 1"),
     "a negative learning rate": ("optim.lr=-1", "optim.lr: found -1"),
-    "a key of another model": ("+model.dropout=0.5", "model.dropout: no such key; allowed: channels"),
-    "a loss for classes with values": ("dataset=parabola", "cross_entropy compares classes"),
-    "a GPU that does not exist": ("device.name=cuda:9", "which this machine does not have"),
-    "a file that does not exist": ("dataset=csv", "there is no such file"),
-    "a plugin that does not exist": ("plugins=[my_models]", "No module named 'my_models'; searched: this folder"),
+    "a parameter of another model": ("+model.dropout=0.5", "model.dropout: no such key; allowed: channels"),
+    "a classifier's loss for numbers": ("dataset=parabola", "cross_entropy compares classes"),
+    "a missing GPU": ("device.name=cuda:9", "which this machine does not have"),
+    "a missing file": ("dataset=csv", "there is no such file"),
+    "a missing plugin": ("plugins=[my_models]", "No module named 'my_models'; searched: this folder"),
     "a metric without its split": ("trainer.checkpoint.metric=accuracy", "Did you mean val/accuracy?"),
-    "a folder that is not a run folder": ("resume nowhere", "not a run folder"),
+    "a folder that is not a run": ("resume nowhere", "not a run folder"),
     "spaces around the equals sign": ("optim.lr = 0.1", "write it without spaces: optim.lr=0.1"),
     "a colon and a space instead of the equals sign": ("optim.lr: 0.1", "did you mean optim.lr=0.1?"),
     "two dashes and a space": ("--optim.lr 0.1", "did you mean optim.lr=0.1?"),
@@ -48,33 +48,30 @@ MISTAKES = {
     "one plugin without brackets": ("plugins=my_models", "a list is written in brackets: plugins=[my_models]"),
     "one width without brackets": ("model=mlp model.hidden=64", "in brackets: model.hidden=[64]"),
     "a list with spaces": ("model=mlp model.hidden=[64, 32]", 'quote it: "model.hidden=[64, 32]"'),
-    "a command of other programs": (
-        "train model=mlp",
-        "train: is no command: a run is started without one",
-    ),
-    "help as a word": ("help", "help: is no command; type: python -m runner --help"),
+    "a word that starts a run elsewhere": ("train model=mlp", "train: not a command: a run is started without one"),
+    "help as a word": ("help", "help: not a command; use: python -m runner --help"),
     "an umlaut": ("dataset.root=daten/größe", "quote the value: \"dataset.root='daten/größe'\""),
     "a tilde": ("dataset.root=~/pics", "quote the value: \"dataset.root='~/pics'\""),
     "parentheses": ("output_dir=out(1)", "quote the value: \"output_dir='out(1)'\""),
-    "a name with a space": ("name=my run", 'A value with spaces is quoted: "name=my run"'),
-    "a group left out": ("~logger", "write logger=none"),
-    "another group left out": ("~scheduler", "write scheduler=constant"),
-    "a required group left out": ("~model", "a group cannot be left out; choose one: cnn,"),
-    "a number in quotes": ("seed='1'", "it is a text here; write it without quotes"),
+    "a name with a space": ("name=my run", 'Quote a value with spaces: "name=my run"'),
+    "a deleted group": ("~logger", "use logger=none"),
+    "another deleted group": ("~scheduler", "use scheduler=constant"),
+    "a required group deleted": ("~model", "a group cannot be deleted; choose one of: cnn,"),
+    "a number in quotes": ("seed='1'", "it is a string here; write it without quotes"),
     "a nested interpolation": (
         "optim.lr=${oc.decode:${oc.env:MYLR}}",
         "quote the value: 'optim.lr=\"${oc.decode:${oc.env:MYLR}}\"'",
     ),
-    "a config folder that does not exist": ("--config-dir myconf", "--config-dir: no such folder: myconf"),
-    "Hydra's run folder": ("hydra.run.dir=D", "output_dir=FOLDER"),
-    "Hydra's sweep folder": ("-m hydra.sweep.dir=D seed=1,2", "output_dir=FOLDER"),
-    "a config that does not exist": ("--config-name nowhere", "Cannot find primary config 'nowhere'"),
+    "a missing folder of config files": ("--config-dir myconf", "--config-dir: no such folder: myconf"),
+    "Hydra's folder of a run": ("hydra.run.dir=D", "output_dir=FOLDER"),
+    "Hydra's folder of a sweep": ("-m hydra.sweep.dir=D seed=1,2", "output_dir=FOLDER"),
+    "a missing config": ("--config-name nowhere", "Cannot find primary config 'nowhere'"),
     "several at once": ("model=lenett optim.lrr=1", "Did you mean lenet?"),
 }
 
 
 @pytest.mark.parametrize(("typed", "advice"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_mistake_is_reported_with_a_fix(
+def test_a_mistake_is_explained_with_its_correction(
     workdir: Path, capsys: pytest.CaptureFixture[str], typed: str, advice: str
 ) -> None:
     assert cli.main(typed.split()) == 2
@@ -86,7 +83,7 @@ def test_mistake_is_reported_with_a_fix(
     assert list(workdir.iterdir()) == []
 
 
-def test_number_from_environment_variable_needs_decode(
+def test_the_hint_for_a_number_from_the_environment_works(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MYLR", "0.02")
@@ -96,7 +93,7 @@ def test_number_from_environment_variable_needs_decode(
 
 
 GLOBAL = "# @package _global_\n"
-FILES = {  # file in the user's folder: its text, the arguments, the expected message
+FILES = {  # a file in the user's folder: its text, the arguments, and the message
     "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
     "model/b.yaml": (
         "name: tiny\n\twidth: 32\n",
@@ -114,7 +111,12 @@ FILES = {  # file in the user's folder: its text, the arguments, the expected me
         "model=i",
         'plugins=[MODULE] is missing, with the module that has @MODELS.register("i")',
     ),
-    "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml is there: rename it to j.yaml"),
+    "dataset/a.yaml": (
+        "points: 3\n",
+        "dataset=a",
+        "dataset/a.yaml: needs a line `name: ...`, such as `name: a`; found points",
+    ),
+    "model/j.yml": ("name: j\n", "model=j", "mine/model/j.yml exists: rename it to j.yaml"),
     "model/k.yaml": ("name: tiny\n", "model=k plugins=[nowhere]", "No module named 'nowhere'"),
     "model/l.yaml": (
         f"{'a: &a [b, b]'}\nc: [*nope]\n",
@@ -122,7 +124,7 @@ FILES = {  # file in the user's folder: its text, the arguments, the expected me
         "mine/model/l.yaml, line 2, column 5: found undefined",
     ),
     "experiment/a.yaml": (f"{GLOBAL}seed: 1\nseed: 2\n", "experiment=a", "line 3, column 1: found duplicate key seed"),
-    "experiment/b.yaml": ("defaults:\n- override /model: mlp", "experiment=b", "has to be `# @package _global_`"),
+    "experiment/b.yaml": ("defaults:\n- override /model: mlp", "experiment=b", "must be `# @package _global_`"),
     "experiment/c.yaml": (f"{GLOBAL}defaults:\n- override model: mlp", "experiment=c", "`- override /model: ...`"),
     "experiment/d.yaml": (f"{GLOBAL}defaults:\n- /model: mlp", "experiment=d", "`- override /model: mlp`"),
     "experiment/e.yaml": (f"{GLOBAL}defaults:\n- override /optimizer: adam", "experiment=e", "Did you mean optim?"),
@@ -154,7 +156,7 @@ EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tested with other commands
         *((file, flags) for file in EVERYWHERE for flags in (["--cfg", "job"], ["--help"], ["-m", "seed=1,2"])),
     ],
 )
-def test_mistake_in_user_file_is_reported_with_its_path(
+def test_a_mistake_in_a_users_file_is_explained_with_its_place(
     workdir: Path, capsys: pytest.CaptureFixture[str], file: str, flags: list[str]
 ) -> None:
     text, typed, advice = FILES[file]
@@ -172,10 +174,10 @@ def test_mistake_in_user_file_is_reported_with_its_path(
     assert sorted(path.name for path in workdir.iterdir()) == ["mine", "thing.py"]
 
 
-def test_user_file_takes_precedence_over_built_in_file(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_file_replaces_the_one_of_the_same_name(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "mine" / "optim").mkdir(parents=True)
     (workdir / "mine" / "optim" / "sgd.yaml").write_text("name: sgd\nlr: 0.5\n")
-    (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # except for config.yaml
+    (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # cannot be replaced
     assert cli.main(["--config-dir", "mine", "--cfg", "job"]) == 0
     shown = capsys.readouterr().out
     assert "lr: 0.5" in shown
@@ -183,11 +185,11 @@ def test_user_file_takes_precedence_over_built_in_file(workdir: Path, capsys: py
     assert "seed: 0" in shown
 
 
-def test_a_folder_is_found_that_config_dir_would_name(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forgotten_config_dir_is_suggested(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "my_conf" / "model").mkdir(parents=True)
     (workdir / "my_conf" / "model" / "tiny.yaml").write_text("name: tiny\n")
     assert cli.main(["model=tiny"]) == 2
-    assert "my_conf/model/tiny.yaml is there: add --config-dir my_conf" in capsys.readouterr().err
+    assert "my_conf/model/tiny.yaml exists: add --config-dir my_conf" in capsys.readouterr().err
 
 
 def test_a_failed_import_of_a_plugin_is_the_only_problem(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,7 @@ def test_resume_falls_back_to_previous_checkpoint(runner: Callable[..., Path]) -
     assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
     log = (folder / "run.log").read_text()
     assert f"{newest}: damaged" in log
-    assert "6 steps are lost and will be done again" in log
+    assert "6 steps are lost and will be repeated" in log
     assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
@@ -79,7 +79,7 @@ def test_without_valid_checkpoint_resume_changes_nothing(
         path.write_bytes(b"")
     before = contents(folder)
     assert cli.main(["resume", str(folder), "trainer.epochs=4"]) == 1
-    assert "no good checkpoint is left; nothing was touched" in capsys.readouterr().err
+    assert "all checkpoints are damaged; nothing was changed" in capsys.readouterr().err
     assert contents(folder) == before
 
 
@@ -98,8 +98,8 @@ def test_malicious_checkpoint_is_rejected_without_running_code(
     before = contents(folder)
     assert cli.main(["resume", str(folder), "trainer.epochs=4"]) == 1
     error = capsys.readouterr().err
-    assert "last.pt: refused: holds more than plain types and tensors" in error
-    assert "best.pt: damaged, or no checkpoint of this program" in error
+    assert "last.pt: refused: contains more than plain types and tensors" in error
+    assert "best.pt: damaged, or not a checkpoint of runner" in error
     assert contents(folder) == before
     assert not (workdir / "pwned").exists()
 

@@ -153,7 +153,7 @@ def test_killed_process_is_reported_and_run_resumes_on_one_process(tmp_path: Pat
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
     second.kill()
     finish(second, -signal.SIGKILL)
-    assert "torchrun: no message gets through to the other processes" in finish(first, 1)
+    assert "torchrun: cannot communicate with the other processes" in finish(first, 1)
     folder = only_run(tmp_path)
     assert results(folder)["status"] == "failed"
     saved = checkpoint(folder)
@@ -222,7 +222,7 @@ def test_exception_in_one_process_is_reported_with_traceback(tmp_path: Path, tor
     output = finish(second, 1)
     assert output.startswith("error: process 1: Traceback")
     assert "ValueError: on purpose" in output
-    assert "torchrun: no message gets through" in finish(first, 1)
+    assert "torchrun: cannot communicate" in finish(first, 1)
 
 
 def test_signal_during_validation(tmp_path: Path, torchrun: Start) -> None:

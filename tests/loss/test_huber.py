@@ -7,7 +7,7 @@ from runner.registry import LOSSES
 
 def test_is_torch_class() -> None:
     assert LOSSES.get("huber").component is nn.HuberLoss
-    assert LOSSES.get("huber").facts["targets"] == "values"
+    assert LOSSES.get("huber").traits.targets == "values"
     assert list(LOSSES.parameters("huber")) == ["reduction", "delta"]
 
 

@@ -7,7 +7,7 @@ from runner.registry import LOSSES
 
 def test_is_torch_class() -> None:
     assert LOSSES.get("l1").component is nn.L1Loss
-    assert LOSSES.get("l1").facts["targets"] == "values"
+    assert LOSSES.get("l1").traits.targets == "values"
     assert list(LOSSES.parameters("l1")) == ["reduction"]
 
 

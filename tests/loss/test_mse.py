@@ -7,7 +7,7 @@ from runner.registry import LOSSES
 
 def test_is_torch_class() -> None:
     assert LOSSES.get("mse").component is nn.MSELoss
-    assert LOSSES.get("mse").facts["targets"] == "values"
+    assert LOSSES.get("mse").traits.targets == "values"
 
 
 def test_deprecated_parameters_are_hidden() -> None:

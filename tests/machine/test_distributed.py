@@ -10,14 +10,14 @@ from runner.machine.distributed import ALONE, World, joined
 
 
 @given(samples=st.integers(0, 50), size=st.integers(1, 9))
-def test_the_shares_are_the_batch_and_differ_by_one_at_most(samples: int, size: int) -> None:
+def test_shares_partition_the_batch_and_differ_by_at_most_one(samples: int, size: int) -> None:
     shares = [World(rank, size).share(torch.arange(samples)) for rank in range(size)]
     assert torch.cat(shares).tolist() == list(range(samples))
     lengths = [len(share) for share in shares]
     assert max(lengths) - min(lengths) <= 1
 
 
-def test_gradients_are_added_up_in_place_and_in_one_message(twins: list[Tensor]) -> None:
+def test_gradients_are_summed_in_place_in_one_message(twins: list[Tensor]) -> None:
     tensors = [
         torch.tensor(1.5),
         torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last),
@@ -32,7 +32,7 @@ def test_gradients_are_added_up_in_place_and_in_one_message(twins: list[Tensor])
     frozen = nn.Parameter(torch.ones(1), requires_grad=False)
     World(0, 2).add_up_gradients([*parameters, without, frozen])
     assert frozen.grad is None
-    assert without.grad == 0  # another process might have one for it
+    assert without.grad == 0  # another rank may have one
     assert len(twins) == 1
     for parameter, grad, tensor in zip(parameters, grads, tensors, strict=True):
         assert parameter.grad is grad
@@ -40,14 +40,14 @@ def test_gradients_are_added_up_in_place_and_in_one_message(twins: list[Tensor])
         assert torch.equal(grad, 2 * tensor)
 
 
-def test_numbers_are_added_up_without_losing_bits(twins: list[Tensor]) -> None:
+def test_totals_are_exact(twins: list[Tensor]) -> None:
     assert World(1, 2).totals([0.1, 2**40 + 1, 0]) == [0.2, 2**41 + 2, 0]
     assert twins[0].device.type == "cpu"
     assert World(1, 2).any(True)
     assert not World(1, 2).any(False)
 
 
-def test_a_process_alone_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_does_not_communicate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_reduce", None)
     weight = nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
@@ -58,18 +58,18 @@ def test_a_process_alone_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert weight.grad.tolist() == [1, 1]
         assert world.totals([1, 2.5]) == [1, 2.5]
         assert (world.any(True), world.any(False)) == (True, False)
-        assert (world.gather("mine"), world.tell("mine")) == ([], "mine")
+        assert (world.gather("mine"), world.broadcast("mine")) == ([], "mine")
         assert (world.leads, world.salt) == (True, ())
 
 
-def test_random_numbers_of_the_others_are_their_own() -> None:
+def test_salt_differs_between_ranks() -> None:
     assert [World(rank, 3).salt for rank in range(3)] == [(), (1,), (2,)]
 
 
-def test_a_message_that_does_not_get_through_is_told_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_communication_errors_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(message: Tensor) -> None:
         raise RuntimeError("Connection closed by peer [127.0.0.1]:1\nstack")
 
     monkeypatch.setattr(dist, "all_reduce", fail)
-    with pytest.raises(RunnerError, match=r"no message gets through .*: Connection closed by peer"):
+    with pytest.raises(RunnerError, match=r"cannot communicate .*: Connection closed by peer"):
         World(0, 2).totals([1])

@@ -24,7 +24,7 @@ def repository(workdir: Path) -> Path:
     return workdir
 
 
-def test_says_what_the_run_ran_on(workdir: Path) -> None:
+def test_describes_versions_device_and_host(workdir: Path) -> None:
     sys.argv = ["runner", "optim.lr=0.1"]
     found = describe_environment("cpu (2 threads)")
     assert found["device"] == "cpu (2 threads)"
@@ -36,16 +36,16 @@ def test_says_what_the_run_ran_on(workdir: Path) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.machine.environment.PACKAGES", ("torch", "no-such-package"))
     assert describe_environment("cpu")["packages"] == {"torch": torch.__version__, "no-such-package": None}
 
 
-def test_the_commit_and_an_empty_diff_of_a_clean_folder(repository: Path) -> None:
+def test_a_clean_repository_has_an_empty_diff(repository: Path) -> None:
     assert describe_environment("cpu")["git"] == {"commit": git("rev-parse", "HEAD").strip(), "diff": ""}
 
 
-def test_commit_and_diff_bring_the_code_back(repository: Path) -> None:
+def test_commit_and_diff_restore_the_code(repository: Path) -> None:
     changed = "second\nsame\n\n\n"
     (repository / "code.py").write_text(changed)
     found = describe_environment("cpu")["git"]
@@ -55,19 +55,19 @@ def test_commit_and_diff_bring_the_code_back(repository: Path) -> None:
     assert (repository / "code.py").read_text() == changed
 
 
-def test_a_diff_that_is_no_utf8_is_no_hindrance(repository: Path) -> None:
+def test_a_diff_that_is_not_utf8_is_decoded(repository: Path) -> None:
     (repository / "code.py").write_bytes(b"gr\xf6\xdfe\n")
     assert "gr\ufffd\ufffde" in describe_environment("cpu")["git"]["diff"]
 
 
-def test_without_a_repository_or_without_git_there_is_neither(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_repository_or_git_commit_and_diff_are_none(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workdir.parent))
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
     monkeypatch.setenv("PATH", "")
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
 
 
-def test_no_program_that_the_repository_names_is_run(repository: Path) -> None:
+def test_programs_in_the_settings_of_a_repository_are_not_run(repository: Path) -> None:
     (repository / ".gitattributes").write_text("code.py diff=theirs filter=a=b\n")
     program = repository / "program.sh"
     program.write_text("#!/bin/sh\ntouch was_run\ncat\n")
@@ -79,7 +79,7 @@ def test_no_program_that_the_repository_names_is_run(repository: Path) -> None:
     assert not (repository / "was_run").exists()
 
 
-def test_a_huge_diff_is_cut_and_says_so(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_diff_is_truncated(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.machine.environment.MOST_BYTES", 1000)
     (repository / "code.py").write_text("long\n" * 1_000_000)
     diff = describe_environment("cpu")["git"]["diff"]

@@ -5,11 +5,11 @@ import time
 import pytest
 
 from runner.machine.distributed import World
-from runner.machine.signals import SIGNALS, TOLD_TWICE, Stop
+from runner.machine.signals import SAME_REQUEST, SIGNALS, Stop
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
-def test_a_signal_only_asks_to_stop(number: signal.Signals, exit_code: int) -> None:
+def test_a_signal_requests_a_stop(number: signal.Signals, exit_code: int) -> None:
     with Stop() as stop:
         stop.can_wait = True
         assert stop.requested is None
@@ -18,24 +18,24 @@ def test_a_signal_only_asks_to_stop(number: signal.Signals, exit_code: int) -> N
     assert stop.exit_code == exit_code
 
 
-def test_while_nothing_can_be_saved_a_signal_stops_at_once() -> None:
+def test_a_signal_raises_unless_it_can_wait() -> None:
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"), Stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.exit_code == 143
 
 
-def test_a_signal_that_is_told_twice_is_one_request_and_a_later_one_another() -> None:
+def test_two_signals_in_short_order_are_one_request() -> None:
     with Stop() as stop:
         stop.can_wait = True
-        for _ in range(2):  # by the terminal, and by the launcher that the terminal told as well
+        for _ in range(2):  # from the terminal and from the launcher
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.times == 1
-        time.sleep(1.5 * TOLD_TWICE)
+        time.sleep(1.5 * SAME_REQUEST)
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.times == 2
 
 
-def test_several_processes_stop_when_they_agree() -> None:
+def test_several_ranks_stop_when_they_agree() -> None:
     told = False
 
     class Pair(World):
@@ -47,7 +47,7 @@ def test_several_processes_stop_when_they_agree() -> None:
         stop.agree()
         assert stop.requested is None
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.requested is None  # the others are in the middle of the step
+        assert stop.requested is None  # the other rank is within a step
         stop.agree()
         assert stop.requested is signal.SIGINT
     with Stop(world=Pair(1, 2)) as stop:
@@ -56,7 +56,7 @@ def test_several_processes_stop_when_they_agree() -> None:
         assert (stop.requested, stop.exit_code) == (signal.SIGTERM, 143)
 
 
-def test_a_signal_is_passed_on_to_who_handled_it_before() -> None:
+def test_pass_on_calls_the_previous_handler() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
     try:
@@ -79,7 +79,7 @@ def test_the_first_of_several_signals_counts() -> None:
     assert stop.requested is signal.SIGUSR1
 
 
-def test_afterwards_signals_do_what_they_did_before() -> None:
+def test_the_previous_handlers_are_restored() -> None:
     heard: list[int] = []
     before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in SIGNALS}
     try:

@@ -1,12 +1,12 @@
 import torch
 from torch import nn
 
-from runner.optim import TORCHS
+from runner.optim import TORCH
 from runner.optim.closure import needs_closure
 
 
 def test_only_lbfgs_needs_a_closure() -> None:
-    made = {name: optimizer([nn.Parameter(torch.ones(2, 2))]) for name, optimizer in TORCHS.items()}  # type: ignore[call-arg]
+    made = {name: optimizer([nn.Parameter(torch.ones(2, 2))]) for name, optimizer in TORCH.items()}  # type: ignore[call-arg]
     assert {name for name, optimizer in made.items() if needs_closure(optimizer)} == {"lbfgs"}
 
 

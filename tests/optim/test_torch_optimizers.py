@@ -10,22 +10,22 @@ import torch
 from helpers import results
 from runner.config.schema import Config
 from runner.errors import ConfigError
-from runner.optim import TORCHS
+from runner.optim import TORCH
 from runner.registry import OPTIMIZERS
 from runner.training.build import build
 from runner.training.check import check
 
-VECTORS_TOO = sorted(TORCHS.keys() - {"muon"})
+VECTORS_TOO = sorted(TORCH.keys() - {"muon"})
 
 
 def test_all_torch_optimizers_except_sparse_adam_are_registered() -> None:
     classes = {each for each in vars(torch.optim).values() if isinstance(each, type)}
     optimizers = {each for each in classes if issubclass(each, torch.optim.Optimizer)}
-    assert set(TORCHS.values()) == optimizers - {torch.optim.Optimizer, torch.optim.SparseAdam}
-    assert {name: OPTIMIZERS.get(name).component for name in TORCHS} == TORCHS
+    assert set(TORCH.values()) == optimizers - {torch.optim.Optimizer, torch.optim.SparseAdam}
+    assert {name: OPTIMIZERS.get(name).component for name in TORCH} == TORCH
 
 
-@pytest.mark.parametrize("name", sorted(TORCHS.keys() - {"sgd"}))
+@pytest.mark.parametrize("name", sorted(TORCH.keys() - {"sgd"}))
 def test_config_values_are_torch_defaults_except_fused(tiny: Callable[..., Config], name: str) -> None:
     defaults = {key: parameter.default for key, parameter in OPTIMIZERS.parameters(name).items()}
     values = tiny(f"optim={name}").optim.values
@@ -54,7 +54,7 @@ def test_parameter_groups_have_separate_values(tiny: Callable[..., Config], name
         (["optim=muon"], r"optim=muon: Muon only supports 2D parameters whereas .* size: torch.Size\(\[16\]\)"),
         (["optim=muon", "optim.lr=0.5"], r"optim=muon: Muon only supports 2D parameters"),
         (["optim=lbfgs", "optim.groups=[{match: '*.bias'}]"], "optim=lbfgs: LBFGS doesn't support per-parameter"),
-        (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs asks for the loss"),
+        (["optim=lbfgs", "trainer.precision=fp16"], "trainer.precision: found 'fp16'; optim=lbfgs evaluates the loss"),
     ],
 )
 def test_incompatible_settings_raise(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:

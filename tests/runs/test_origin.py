@@ -47,7 +47,7 @@ def test_relative_paths_are_found_where_the_run_was_started(run: Path, capsys: p
 def test_a_path_that_is_typed_is_meant_from_the_current_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run), "dataset.root=pics"]) == 2
     captured = capsys.readouterr()
-    assert f"there is no such folder, looked for {Path.cwd() / 'pics'}" in captured.err
+    assert f"there is no such folder: {Path.cwd() / 'pics'}" in captured.err
     assert f"the run was started in {run.parents[2]}: run this command there, or give dataset.root" in captured.err
 
 

@@ -186,10 +186,10 @@ def test_the_columns_of_a_table_are_found(
         ("a,c\n1,2\n", "unknown: c; missing: b; expected: a, b"),
         ("a,b,c\n1,2,3\n", "unknown: c; expected: a, b"),
         ("a\n1\n", "missing: b; expected: a, b"),
-        ("0.5x,9\n1,2\n", "line 1 is neither a row of numbers nor the names of the columns; unknown: 0.5x, 9;"),
+        ("0.5x,9\n1,2\n", "line 1: neither numbers nor the names of the columns; unknown: 0.5x, 9;"),
         ("1,2\n3,x\n", "line 2, column '2': found 'x', expected a number"),
         ("b,a\n1,x\n", "line 2, column 'a': found 'x', expected a number"),
-        ("1,2,3\n", "3 numbers in a row, the model takes 2: a, b"),
+        ("1,2,3\n", "found 3 values per row, expected 2: a, b"),
         ("a,b,a\n1,2,3\n", "two columns have the same name in a, b, a"),
     ],
 )

@@ -471,7 +471,7 @@ def test_a_run_cannot_be_resumed_to_fewer_epochs(
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=1"]) == 2
-    assert "trainer.epochs: found 1, but 2 are trained already" in capsys.readouterr().err
+    assert "trainer.epochs: found 1, but the run has already trained 2" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 

@@ -8,10 +8,10 @@ REAL = "'torch._dynamo.eval_frame' in sys.modules"
 TRAIN = """
 import sys, torch
 from runner.speed.dynamo import import_when_needed
-from runner.optim import TORCHS
+from runner.optim import TORCH
 import_when_needed()
 model = torch.nn.Linear(2, 1)
-for name, kind in TORCHS.items():
+for name, kind in TORCH.items():
     if name == "muon":
         continue
     optimizer = kind(model.parameters(), lr=0.1)

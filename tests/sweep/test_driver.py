@@ -117,7 +117,7 @@ def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> No
             ["Did you mean lenet?  [in 2 of 4 jobs", "found -1: Invalid learning rate"],
         ),
         (["optim.lrr=0.1,0.2"], ["optim.lrr: no such key"]),
-        (["optim.lr=interval(0,1)"], ["lists no values; to search in it: hydra/sweeper=optuna"]),
+        (["optim.lr=interval(0,1)"], ["not a list of values; to search a range: hydra/sweeper=optuna"]),
         (["sweep.zip=true", "optim.lr=0.1,0.2", "seed=1,2,3"], ["sweep.zip: pairs"]),
         (["sweep.file=none.yaml"], ["sweep.file: none.yaml cannot be read"]),
         (["loss=mse,nosuch,cross_entropy"], ["loss: found 'nosuch'"]),
@@ -306,7 +306,7 @@ def test_a_job_that_cannot_be_resumed_is_told_so(
     for path in (job / "checkpoints").iterdir():
         path.write_bytes(b"rubbish")
     assert cli.main(["resume", str(folder)]) == 1
-    assert "failed     1/2 seed=0: CheckpointError: no good checkpoint is left" in said(capsys)
+    assert "failed     1/2 seed=0: CheckpointError: all checkpoints are damaged" in said(capsys)
     assert statuses(folder)["seed=0"] == "failed"
 
 

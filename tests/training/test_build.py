@@ -15,7 +15,7 @@ from runner.training.build import build
 from runner.training.optimizer import parameter_groups
 
 
-def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config]) -> None:
+def test_initial_weights_depend_only_on_the_seed(tiny: Callable[..., Config]) -> None:
     torch.manual_seed(99)
     one, same, other = (build(tiny(*overrides)) for overrides in (["dataset.size=8"], ["optim=adam"], ["seed=1"]))
     first = next(iter(one.model.parameters()))
@@ -23,7 +23,7 @@ def test_the_first_weights_depend_on_the_seed_alone(tiny: Callable[..., Config])
     assert not torch.equal(first, next(iter(other.model.parameters())))
 
 
-def test_the_processes_of_a_world_differ_in_their_random_numbers_alone(tiny: Callable[..., Config]) -> None:
+def test_ranks_differ_only_in_their_random_numbers(tiny: Callable[..., Config]) -> None:
     weights, seeds = [], []
     for world in (ALONE, World(0, 2), World(1, 2)):
         weights.append(next(iter(build(tiny(), world).model.parameters())))
@@ -33,12 +33,12 @@ def test_the_processes_of_a_world_differ_in_their_random_numbers_alone(tiny: Cal
     assert seeds[0] == seeds[1] != seeds[2]
 
 
-def test_the_way_in_is_the_configs_choice(tiny: Callable[..., Config]) -> None:
+def test_in_memory_selects_the_source(tiny: Callable[..., Config]) -> None:
     assert isinstance(build(tiny()).train.source, InMemory)
     assert isinstance(build(tiny("dataset.in_memory=false")).train.source, Streamed)
 
 
-def test_groups_take_parameters_by_name_and_the_first_pattern_wins(tiny: Callable[..., Config]) -> None:
+def test_the_first_matching_group_takes_a_parameter(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: '1.*', lr: 0.25}]"))
     names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     found = [
@@ -52,12 +52,12 @@ def test_groups_take_parameters_by_name_and_the_first_pattern_wins(tiny: Callabl
     ]
 
 
-def test_groups_may_leave_nothing_over() -> None:
+def test_groups_may_match_all_parameters() -> None:
     model = torch.nn.Linear(2, 2)
     assert len(parameter_groups(model, [{"match": "*"}])) == 1
 
 
-def test_a_pattern_that_matches_nothing_is_refused() -> None:
+def test_a_pattern_without_matches_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"groups\[0\].match: '\*.W' matches none of the parameters weight, bias"):
         parameter_groups(torch.nn.Linear(2, 2), [{"match": "*.W"}])
 
@@ -68,7 +68,7 @@ def test_frozen_parameters_are_not_trained() -> None:
     assert [group["params"] for group in parameter_groups(model, [])] == [[model.weight]]
 
 
-def test_a_loss_of_values_is_given_one_hot_targets_where_there_are_classes(tiny: Callable[..., Config]) -> None:
+def test_a_loss_of_values_gets_one_hot_targets_in_classification(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("loss=mse"))
     assert isinstance(parts.loss, OneHot)
     loss = parts.loss(torch.eye(10), torch.arange(10))
@@ -92,7 +92,7 @@ def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Confi
         (["model=torchvision", "model.arch=resnet18", "trainer.channels_last=true"], True),
     ],
 )
-def test_pictures_lie_in_memory_as_the_model_is_fastest_or_as_asked(overrides: list[str], channels_last: bool) -> None:
+def test_memory_format_depends_on_model_optimizer_and_config(overrides: list[str], channels_last: bool) -> None:
     model = build(compose_config([*overrides, "dataset.size=32"])).model
     convolutions = [
         layer.weight
@@ -103,7 +103,7 @@ def test_pictures_lie_in_memory_as_the_model_is_fastest_or_as_asked(overrides: l
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_a_first_step_that_fp16_skips_leaves_no_mark(tiny: Callable[..., Config], name: str) -> None:
+def test_fused_optimizers_are_not_used_with_fp16(tiny: Callable[..., Config], name: str) -> None:
     parts = build(tiny(f"optim={name}", "trainer.precision=fp16"))
     assert parts.optimizer.param_groups[0]["fused"] is None
     assert build(tiny(f"optim={name}")).optimizer.param_groups[0]["fused"] is True

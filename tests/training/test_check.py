@@ -29,8 +29,8 @@ def problems_of(config: Config) -> str:
         (["loss.weight=[1,2]"], "loss.weight: found [1, 2]: weight has 2 values for 10 classes"),
         (["loss.weight=heavy"], "loss.weight: found 'heavy'"),
         (["dataset.size=0"], "dataset.size: found 0: size must be at least 1, found 0"),
-        (["dataset.fold=1"], "dataset.folds and dataset.fold go together: found folds None, fold 1"),
-        (["dataset.folds=3", "dataset.fold=3"], "dataset.fold: found 3; with dataset.folds=3, 0 to 2 are allowed"),
+        (["dataset.fold=1"], "dataset.fold: set both or none: found dataset.folds=None, dataset.fold=1"),
+        (["dataset.folds=3", "dataset.fold=3"], "dataset.fold: found 3; allowed with dataset.folds=3: 0 to 2"),
         (["device.name=cuda:7"], "device.name: found 'cuda:7', which this machine does not have; available: "),
         (["trainer.checkpoint.metric=val/acc"], "trainer.checkpoint.metric: found 'val/acc'; allowed: "),
         (["optim.groups=[{match: '*.x'}]"], "optim.groups[0].match: '*.x' matches none of the parameters"),
@@ -39,11 +39,11 @@ def problems_of(config: Config) -> str:
         (["plugins=[no_such_module]"], "plugins: importing 'no_such_module' failed: ModuleNotFoundError: No module"),
     ],
 )
-def test_what_cannot_run_is_told_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
+def test_invalid_configs_are_explained_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
     assert problem in problems_of(tiny(*overrides))
 
 
-def test_all_problems_of_all_parts_are_told_together(tiny: Callable[..., Config]) -> None:
+def test_all_problems_of_all_parts_are_reported_together(tiny: Callable[..., Config]) -> None:
     text = problems_of(tiny("optim.lr=-1", "model.hidden=[0]", "trainer.early_stopping.metric=val/mae"))
     assert [line.split(":")[0] for line in text.splitlines()] == [
         "trainer.early_stopping.metric",
@@ -52,9 +52,7 @@ def test_all_problems_of_all_parts_are_told_together(tiny: Callable[..., Config]
     ]
 
 
-def test_a_plugin_is_found_in_the_current_folder_and_its_real_fault_is_shown(
-    workdir: Path, tiny: Callable[..., Config]
-) -> None:
+def test_a_plugin_in_the_current_folder_shows_its_own_error(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "broken_plugin.py").write_text("import numpyy")
     assert "No module named 'numpyy'" in problems_of(tiny("plugins=[broken_plugin]"))
 
@@ -72,14 +70,14 @@ def test_a_loss_of_classes_does_not_fit_a_regression_dataset(workdir: Path, tiny
     assert check(tiny(*shared, "loss=mse")).in_shape == (3,)
 
 
-def test_a_loss_of_log_probabilities_wants_them(tiny: Callable[..., Config]) -> None:
+def test_nll_requires_log_probabilities(tiny: Callable[..., Config]) -> None:
     assert "loss=nll takes log-probabilities, which model=mlp does not return" in problems_of(tiny("loss=nll"))
     layers = "model.layers=[flatten,{linear:out},log_softmax]"
     check(compose_config(["loss=nll", "model=sequential", layers]))
     check(compose_config(["loss=nll", "model=mnist_cnn"]))
 
 
-def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_a_wrong_output_shape_is_refused(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "odd_plugin.py").write_text(
         "from torch import nn\n"
         "from runner.registry import MODELS\n"
@@ -90,13 +88,14 @@ def test_a_model_whose_outputs_have_another_shape_is_told(workdir: Path, tiny: C
     config = tiny(
         "plugins=[odd_plugin]", "model.name=odd", "~model.hidden", "~model.activation", "~model.norm", "~model.dropout"
     )
-    assert "model=odd does not fit dataset=digits: for two samples it returns (2, 7), needed is (2, 10)" in problems_of(
-        config
+    assert (
+        "model=odd does not fit dataset=digits: for two samples it returns outputs of shape (2, 7), expected (2, 10)"
+        in problems_of(config)
     )
 
 
 @pytest.mark.parametrize("model", ["mlp", "lenet", "cnn", "lstm"])
-def test_a_small_model_is_checked_without_what_the_meta_device_imports(model: str) -> None:
+def test_checking_a_small_model_does_not_import_sympy(model: str) -> None:
     code = f"""
 import sys
 from runner.training.check import check
@@ -107,7 +106,7 @@ print("sympy" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_a_model_of_zeros_may_fail_where_the_model_does_not(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_a_model_that_fails_with_zeros_is_tried_on_the_meta_device(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "picky_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -150,7 +149,7 @@ class Tiny(nn.Module):
         (
             "return self.linear(inputs.flatten(1))",
             "return (inputs, inputs)",
-            "forward returned tuple; needed is a tensor",
+            "forward returned tuple; expected a tensor",
         ),
         ("inputs.flatten(1)", "inputs.flatten(1)[:, 1:]", "(wrong_model.py:10 in forward)"),
         (
@@ -166,7 +165,7 @@ class Tiny(nn.Module):
         ),
     ],
 )
-def test_a_mistake_in_a_model_is_told_with_its_line(
+def test_an_error_in_a_users_model_is_reported_with_its_line(
     workdir: Path, tiny: Callable[..., Config], right: str, wrong: str, problem: str
 ) -> None:
     (workdir / "wrong_model.py").write_text(MODEL.replace(right, wrong))

@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_loaded_is_what_was_saved_and_torch_reads_it_too(tmp_path: Path) -> None:
+def test_save_and_load_round_trip_also_with_torch_load(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS)
     plain: dict[str, Any] = torch.load(tmp_path / "a.pt", weights_only=True)
     checked: dict[str, Any] = dict(load_checkpoint(tmp_path / "a.pt"))
@@ -34,7 +34,7 @@ def test_what_is_loaded_is_what_was_saved_and_torch_reads_it_too(tmp_path: Path)
     assert names(tmp_path) == ["a.pt"]
 
 
-def test_every_flipped_bit_every_zeroed_page_and_every_cut_is_noticed(tmp_path: Path) -> None:
+def test_flipped_bits_zeroed_pages_and_truncation_are_detected(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, CONTENTS)
     whole = path.read_bytes()
@@ -61,7 +61,7 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "pwned"),)
 
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
-    with pytest.raises(CheckpointError, match="damaged, or no checkpoint of this program"):
+    with pytest.raises(CheckpointError, match="damaged, or not a checkpoint of runner"):
         load_checkpoint(tmp_path / "plain.pt")
     save_checkpoint(tmp_path / "proved.pt", {"model": Hostile()})
     with pytest.raises(CheckpointError, match=r"proved\.pt: refused"):
@@ -69,7 +69,7 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
-def test_last_is_the_newest_best_is_marked_and_older_ones_go(tmp_path: Path) -> None:
+def test_save_updates_last_and_best_and_deletes_old_steps(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=2)
     for step in (1, 2, 3, 4):
         checkpoints.save(at(step), best=step == 2)
@@ -78,7 +78,7 @@ def test_last_is_the_newest_best_is_marked_and_older_ones_go(tmp_path: Path) -> 
     assert load_checkpoint(checkpoints.best)["step"] == 2
 
 
-def test_saving_a_step_again_replaces_it_everywhere(tmp_path: Path) -> None:
+def test_saving_a_step_again_replaces_its_files(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=1)
     for extra in ("first", "second"):
         checkpoints.save(at(1) | {"extra": extra}, best=True)
@@ -86,27 +86,27 @@ def test_saving_a_step_again_replaces_it_everywhere(tmp_path: Path) -> None:
     assert {dict(load_checkpoint(path))["extra"] for path in tmp_path.iterdir()} == {"second"}
 
 
-def test_checkpoints_of_an_abandoned_future_go(tmp_path: Path) -> None:
+def test_later_steps_from_before_a_resume_are_deleted(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=2)
     for step in (8, 9, 5):
         checkpoints.save(at(step), best=False)
     assert names(tmp_path) == ["last.pt", "step-000000005.pt"]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_next_older_one_taken(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_next_older_one_is_loaded(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2, 3):
         checkpoints.save(at(step), best=False)
-    (tmp_path / "step-000000003.pt").write_bytes(b"")  # which is last.pt too
+    (tmp_path / "step-000000003.pt").write_bytes(b"")  # last.pt is a link to it
     loaded, problems = checkpoints.load_newest("cpu")
     assert loaded is not None
     assert loaded["step"] == 2
     assert [": damaged" in line for line in problems] == [True, True, False]
     assert problems[1].startswith(f"{tmp_path / 'step-000000003.pt'}: damaged")
-    assert problems[2].endswith("step-000000002.pt instead: 1 steps are lost and will be done again")
+    assert problems[2].endswith("step-000000002.pt instead; 1 steps are lost and will be repeated")
 
 
-def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path: Path) -> None:
+def test_the_third_newest_is_loaded_if_the_others_are_empty_or_missing(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (10, 20, 30):
         checkpoints.save(at(step), best=False)
@@ -116,41 +116,39 @@ def test_the_third_loads_when_the_two_newest_are_empty_and_last_is_gone(tmp_path
     loaded, problems = checkpoints.load_newest("cpu")
     assert loaded is not None
     assert loaded["step"] == 10
-    assert problems[-1].endswith("step-000000010.pt instead: 20 steps are lost and will be done again")
+    assert problems[-1].endswith("step-000000010.pt instead; 20 steps are lost and will be repeated")
 
 
-def test_a_checkpoint_of_another_format_is_refused_and_told(tmp_path: Path) -> None:
+def test_another_format_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS | {"format": 1})
-    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, this version of runner reads 3"):
+    with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, but this version of runner reads format 3"):
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_when_all_are_damaged_it_refuses_and_touches_nothing(tmp_path: Path) -> None:
+def test_if_all_are_damaged_nothing_is_changed(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2):
         checkpoints.save(at(step), best=True)
     for path in tmp_path.glob("step-*.pt"):
         path.write_bytes(path.read_bytes()[:-1])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(CheckpointError, match="no good checkpoint is left"):
+    with pytest.raises(CheckpointError, match="all checkpoints are damaged"):
         checkpoints.load_newest("cpu")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_no_checkpoint_at_all_is_no_error(tmp_path: Path) -> None:
+def test_no_checkpoint_is_not_an_error(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path, keep_last=1).load_newest("cpu") == (None, [])
 
 
-def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(CheckpointError, match=r"a\.pt: no room: needs [\d,]+ bytes, 10 are free"):
         save_checkpoint(tmp_path / "a.pt", CONTENTS)
     assert names(tmp_path) == []
 
 
-def test_a_disk_that_writes_something_else_costs_no_older_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_checkpoints_are_kept_if_the_new_one_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=1)
     checkpoints.save(at(1), best=True)
     before = names(tmp_path)
@@ -163,7 +161,7 @@ def test_a_disk_that_writes_something_else_costs_no_older_checkpoint(
     assert load_checkpoint(checkpoints.last)["step"] == 1
 
 
-def test_without_links_last_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_is_a_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise PermissionError("no links here")
 
@@ -173,7 +171,7 @@ def test_without_links_last_is_a_copy(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_checkpoint(tmp_path / "last.pt")["step"] == 1
 
 
-def test_a_newer_checkpoint_that_could_not_be_read_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_newer_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2, 3):
         checkpoints.save(at(step), best=False)

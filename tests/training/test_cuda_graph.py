@@ -63,7 +63,9 @@ def test_capture_error_is_reported(tiny: Callable[..., Config], monkeypatch: pyt
 
 
 def test_without_gpu_raises(tiny: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"trainer.cuda_graph: found true, which needs an NVIDIA GPU; device=cpu"):
+    with pytest.raises(
+        ConfigError, match=r"trainer.cuda_graph: found true, which needs an NVIDIA GPU; the device is cpu"
+    ):
         check(tiny("trainer.cuda_graph=true", "device=cpu"))
 
 
@@ -82,7 +84,7 @@ def test_incompatible_settings_raise(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, override: str, reason: str
 ) -> None:
     monkeypatch.setattr("runner.training.check.resolve", lambda name: torch.device("cuda"))
-    with pytest.raises(ConfigError, match=f"trainer.cuda_graph: found true, which does not go with {reason}"):
+    with pytest.raises(ConfigError, match=f"trainer.cuda_graph: found true, which cannot be combined with {reason}"):
         check(tiny("trainer.cuda_graph=true", override))
 
 

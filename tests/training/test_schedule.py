@@ -17,7 +17,7 @@ def rates(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "warmup_cosine", "step", "exponential", "constant"])
-def test_a_run_that_is_trained_longer_goes_on_at_the_rates_of_the_longer_run(
+def test_an_extended_run_continues_at_the_rates_of_the_longer_schedule(
     runner: Callable[..., Path], scheduler: str
 ) -> None:
     values = [f"scheduler={scheduler}", "scheduler.interval=epoch"]
@@ -28,7 +28,7 @@ def test_a_run_that_is_trained_longer_goes_on_at_the_rates_of_the_longer_run(
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adam"])
-def test_momentum_continues_in_the_longer_cycle_too(
+def test_an_extended_run_continues_with_the_momentum_of_the_longer_cycle(
     runner: Callable[..., Path], tiny: Callable[..., Config], optim: str
 ) -> None:
     values = ["scheduler=one_cycle", f"optim={optim}"]
@@ -44,7 +44,7 @@ def test_momentum_continues_in_the_longer_cycle_too(
         assert resumed.optimizer.param_groups[0][name] != saved["optimizer"]["param_groups"][0][name]
 
 
-def test_a_plateau_that_watches_another_metric_begins_anew(
+def test_plateau_drops_its_history_if_the_metric_changes(
     runner: Callable[..., Path], tiny: Callable[..., Config]
 ) -> None:
     values = ["scheduler=plateau", "scheduler.patience=2", "trainer.epochs=4"]

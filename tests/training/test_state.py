@@ -10,7 +10,7 @@ def looks(best: Best, *values: float) -> list[bool]:
     return [best.look({best.metric: value}, epoch, epoch * 10) for epoch, value in enumerate(values, start=1)]
 
 
-def test_best_keeps_the_lowest_or_the_highest() -> None:
+def test_best_keeps_the_minimum_or_maximum() -> None:
     assert looks(Best("loss", "min"), 3, 2, 2, 4, 1) == [True, True, False, False, True]
     best = Best("accuracy", "max")
     assert looks(best, 0.0, 0.5, 0.4) == [True, True, False]
@@ -21,11 +21,11 @@ def test_an_improvement_below_min_delta_does_not_count() -> None:
     assert looks(Best("loss", "min", min_delta=0.5), 3, 2.6, 2.4) == [True, False, True]
 
 
-def test_a_value_that_is_no_number_is_never_best() -> None:
+def test_a_non_finite_value_is_never_best() -> None:
     assert looks(Best("loss", "min"), float("nan"), 5, float("nan")) == [False, True, False]
 
 
-def test_state_survives_a_checkpoint_but_not_what_the_config_watches() -> None:
+def test_state_dict_round_trip_keeps_the_metrics_of_the_config() -> None:
     def start(metric: str) -> TrainState:
         return TrainState.start("classification", torch.device("cpu"), Best(metric, "min"), Best("val/loss", "min"))
 
@@ -41,7 +41,7 @@ def test_state_survives_a_checkpoint_but_not_what_the_config_watches() -> None:
     assert (other.step, other.best.metric, other.best.value) == (7, "train/loss", None)
 
 
-def test_the_seconds_of_waiting_for_batches_are_counted() -> None:
+def test_clock_measures_the_time_spent_waiting_for_batches() -> None:
     def slow() -> Iterator[int]:
         for number in range(3):
             time.sleep(0.02)
@@ -49,5 +49,5 @@ def test_the_seconds_of_waiting_for_batches_are_counted() -> None:
 
     state = TrainState.start("classification", torch.device("cpu"), Best("val/loss", "min"), Best("val/loss", "min"))
     for _ in Clock().waiting(state, slow()):
-        time.sleep(0.05)  # a step, which is no waiting
+        time.sleep(0.05)  # time of a step, which does not count
     assert 0.06 <= state.data_seconds < 0.15

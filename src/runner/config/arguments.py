@@ -1,18 +1,15 @@
-"""Hydra's arguments: which are flags, which are overrides, and which are refused."""
+"""Split command-line arguments into Hydra's flags and overrides, and refuse those that are not supported."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
+
+from hydra._internal.utils import get_args_parser
 
 from runner.errors import ConfigError
 
-FLAGS = {
-    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
-    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
-}
-FLAGS_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--cfg", "-c", "--package", "-p", "--info", "-i"}
-# Keys of Hydra's that have no effect here, or would run code, and what to use in their place.
+# Hydra's keys that have no effect here or would run code -> what to use instead.
 INSTEAD = {
     "hydra.run": "output_dir=FOLDER sets the root of all run folders, and name=NAME the last part of their names",
     "hydra.sweep": "output_dir=FOLDER sets the root of all sweep folders, and name=NAME the last part of their names",
@@ -21,7 +18,7 @@ INSTEAD = {
     "hydra.job.chdir": "a run stays in the folder in which it was started; output_dir=FOLDER sets where it writes",
     "hydra.verbose": "run.log in the run folder holds the whole log, with tracebacks",
     "hydra.searchpath": "--config-dir FOLDER adds a folder of your own config files",
-    "hydra.callbacks": "a config cannot name code; own parts are registered in a module: plugins=[my_module]",
+    "hydra.callbacks": "a config cannot name code; register your own components in a module: plugins=[my_module]",
     "hydra.sweeper.custom_search_space": "a config cannot name code; list the search space in hydra.sweeper.params",
     "hydra.job_logging": "run.log in the run folder holds the whole log",
     "hydra.hydra_logging": "run.log in the run folder holds the whole log",
@@ -30,13 +27,13 @@ INSTEAD = {
 
 @dataclass
 class Typed:
-    """What was typed, without --config-dir and its value, which Hydra need not know.
+    """Command-line arguments by kind.
 
     Args:
-        flags: those of Hydra, with their values.
-        overrides: of values and choices.
-        config_dir: the folder of the user's own config files.
-        config_name: the file that the composition starts from.
+        flags: Hydra's flags with their values, except --config-dir.
+        overrides: overrides of values and choices.
+        config_dir: value of --config-dir, the folder of the user's config files.
+        config_name: value of --config-name, the primary config.
     """
 
     flags: list[str] = field(default_factory=list)
@@ -45,8 +42,15 @@ class Typed:
     config_name: str = "config"
 
 
+@cache
+def hydra_flags() -> dict[str, bool]:
+    """Return Hydra's flags, and whether each one has a value."""
+    actions = get_args_parser()._actions
+    return {flag: action.nargs != 0 for action in actions for flag in action.option_strings}
+
+
 def split(arguments: Sequence[str]) -> Typed:
-    """Return the arguments by their kinds: Hydra's parser wants all overrides together, after the flags."""
+    """Return the arguments by kind. Hydra's parser expects the flags first, then all overrides."""
     typed = Typed()
     rest = iter(arguments)
     for text in rest:
@@ -55,7 +59,7 @@ def split(arguments: Sequence[str]) -> Typed:
             continue
         flag, equals, value = text.partition("=")
         words = [text]
-        if not equals and flag in FLAGS_WITH_VALUE:
+        if not equals and hydra_flags().get(flag):
             value = next(rest, "")
             words.append(value)
         if flag in ("--config-dir", "-cd"):
@@ -68,18 +72,18 @@ def split(arguments: Sequence[str]) -> Typed:
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse unknown flags, keys of Hydra's without effect, and arguments by which Hydra would run code.
+    """Refuse unknown flags, keys of Hydra that have no effect here, and arguments that would make Hydra run code.
 
     Raises:
-        ConfigError: with a line for the first of them.
+        ConfigError: with one line, for the first of them.
     """
     for text, follower in pairwise([*arguments, ""]):
         flag = text.partition("=")[0]
         if flag == "--experimental-rerun":
             raise ConfigError(f"{text}: refused: it would read a pickle; use: python -m runner resume FOLDER")
         if flag in ("--config-path", "-cp"):
-            raise ConfigError(f"{text}: refused: it would replace runner's config files; add yours by --config-dir")
-        if text.startswith("-") and flag not in FLAGS:
+            raise ConfigError(f"{text}: refused: it replaces the config files of runner; add yours with --config-dir")
+        if text.startswith("-") and flag not in hydra_flags():
             raise ConfigError(f"{text}: no such flag; {_without_dashes(text, follower)}")
         if "_target_" in text:
             raise ConfigError(f"{text}: a config cannot name code; choose a registered component by `name`")
@@ -88,15 +92,21 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def instead_of(override: str) -> str | None:
-    """Return what to use in place of an override of Hydra's own keys; None when it is allowed."""
+    """Return what to use instead of an override of Hydra's own keys; None if it is allowed."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".")
     return next((text for refused, text in INSTEAD.items() if f"{key}.".startswith(f"{refused}.")), None)
 
 
 def _without_dashes(text: str, follower: str) -> str:
+    """Return a hint for an unknown flag, which is probably an override.
+
+    Args:
+        text: the flag.
+        follower: the next argument, or "".
+    """
     meant = text.lstrip("-")
     if "=" in meant:
         return f"did you mean {meant}, without dashes?"
-    if follower and "=" not in follower and not follower.startswith("--") and follower not in FLAGS:
+    if follower and "=" not in follower and not follower.startswith("--") and follower not in hydra_flags():
         return f"values are set as key=value: did you mean {meant}={follower}?"
     return "values are set as key=value"

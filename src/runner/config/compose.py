@@ -1,4 +1,4 @@
-"""From overrides and `conf/` to a typed config; to the file that freezes it, and back."""
+"""Compose overrides and `conf/` to a typed config; freeze a config in a file, and read it back."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from runner.config.arguments import instead_of
-from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, hydra_on_conf, value_by_value
+from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, code_keys, hydra_on_conf, value_by_value
 from runner.config.problems import find_problems
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 
-if TYPE_CHECKING:  # --help and --cfg need no pydantic: a tenth of a second
+if TYPE_CHECKING:  # --help and --cfg do not import pydantic, which takes 0.1 s
     from runner.config.schema import Config
 
 
 def compose_config(overrides: Sequence[str] = ()) -> "Config":
-    """The typed config of overrides, for use from Python: `compose_config(["model=mlp", "optim.lr=0.1"])`.
+    """Return the typed config of overrides, such as `compose_config(["model=mlp", "optim.lr=0.1"])`.
 
     Raises:
-        ConfigError: the overrides do not compose, or a value is of the wrong type.
+        ConfigError: an override is invalid; with one line for each problem.
     """
     try:
         with hydra_on_conf():
@@ -40,38 +40,39 @@ def compose_config(overrides: Sequence[str] = ()) -> "Config":
 
 
 class Composer:
-    """Composes the jobs of a sweep.
+    """Composes the configs of a sweep's jobs.
 
-    Composing anew takes Hydra 50 ms. So jobs that make the same choices share what these compose to, and only their
-    values are set anew, as Hydra itself does after the choices.
+    A composition takes Hydra 50 ms. Therefore jobs with the same choices share one composition, in which only the
+    values are set, as Hydra itself does after the choices.
 
     Args:
-        loader: Hydra's.
-        master: the config of the sweep itself, whose flags (such as --config-dir) hold for each job.
+        loader: Hydra's config loader.
+        master: config of the sweep, whose flags, such as --config-dir, apply to all jobs.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
-        self._groups: dict[str, bool] = {}  # asking Hydra takes a millisecond
+        self._groups: dict[str, bool] = {}  # cached: asking Hydra takes 1 ms
 
     @cached_property
     def constant(self) -> set[str]:
-        """The keys that were typed with one value."""
+        """The keys that are overridden with a single value."""
         typed_in: Any = OmegaConf.to_container(self.master.hydra.overrides.task)
         parsed = OverridesParser.create().parse_overrides(typed_in)
         lists = {override.get_key_element() for override in parsed if override.is_sweep_override()}
         return {override.get_key_element() for override in parsed} - lists
 
     def compose(self, overrides: Sequence[str], explain: bool = True, number: int = 0) -> "Config":
-        """The typed config of a job.
+        """Return the typed config of a job.
 
         Args:
-            explain: whether to look for what is wrong when it does not compose.
-            number: of the job in its sweep: ${hydra:job.num}.
+            overrides: overrides of the job.
+            explain: whether to look for all problems if the composition fails.
+            number: number of the job in its sweep, ${hydra:job.num}.
 
         Raises:
-            ConfigError: the overrides do not compose, or a value is of the wrong type.
+            ConfigError: an override is invalid.
         """
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
@@ -88,7 +89,7 @@ class Composer:
                 for each in parsed:
                     if not self._is_group(each):
                         OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
-            else:  # keys that are added or taken away
+            else:  # keys are added or deleted
                 cfg = self._load(overrides)
             OmegaConf.set_struct(cfg, False)
             cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
@@ -100,10 +101,10 @@ class Composer:
         return typed(cfg)
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
-        """Return a job's config as Hydra composes it.
+        """Return the config of a job as Hydra composes it.
 
         Raises:
-            ConfigError: it names code for Hydra to run.
+            ConfigError: the config names code that Hydra would run.
         """
         cfg = self.loader.load_sweep_config(self.master, list(overrides))
         if problems := list(code_in_hydra(cfg)):
@@ -111,11 +112,11 @@ class Composer:
         return cfg
 
     def choices(self, overrides: Sequence[str]) -> dict[str, list[str]]:
-        """For each key, an override for each value that is typed for it.
+        """Return, for each key, one override per value of a sweep.
 
         Raises:
-            ConfigError: one cannot be read, has no values, or is a range without steps, which only a sweeper that
-                searches can use.
+            ConfigError: an override cannot be parsed, has no values, or is a continuous range, which only a search can
+                use.
         """
         try:
             parsed = OverridesParser.create(config_loader=self.loader).parse_overrides(list(overrides))
@@ -123,7 +124,7 @@ class Composer:
             raise ConfigError(str(error).splitlines()[0]) from error
         for each in parsed:
             if each.is_sweep_override() and not each.is_discrete_sweep():
-                raise ConfigError(f"{each.input_line}: lists no values; to search in it: hydra/sweeper=optuna")
+                raise ConfigError(f"{each.input_line}: not a list of values; to search a range: hydra/sweeper=optuna")
         choices = {each.get_key_element(): value_by_value(each) for each in parsed}
         for each in parsed:
             if not choices[each.get_key_element()]:
@@ -131,6 +132,7 @@ class Composer:
         return choices
 
     def _is_group(self, override: Override) -> bool:
+        """Return whether an override chooses an option of a group."""
         key = override.key_or_group
         if key not in self._groups:
             self._groups[key] = bool(self.loader.get_group_options(key))
@@ -138,23 +140,23 @@ class Composer:
 
     @property
     def config_dir(self) -> str | None:
-        """The value of --config-dir."""
+        """The value of --config-dir, if it was given."""
         source = next((s for s in self.master.hydra.runtime.config_sources if s.provider == "command-line"), None)
         return None if source is None else str(source.path)
 
 
 def _is_value(override: Override) -> bool:
-    """Whether it only sets another value."""
+    """Return whether an override changes a value, rather than adding or deleting a key."""
     return override.type == OverrideType.CHANGE and override.package is None
 
 
 def typed(cfg: DictConfig) -> "Config":
-    """The config with every interpolation resolved and every value of the type that its key wants.
+    """Resolve all interpolations of a composed config and check the types of its values.
 
     Raises:
-        ConfigError: with a line for each key that is unknown, missing, broken or of the wrong type.
+        ConfigError: with one line for each key that is unknown or missing, or whose value is broken or invalid.
     """
-    problems = [*_code_keys(cfg), *_broken(cfg)]
+    problems = [*code_keys(cfg), *_broken(cfg)]
     if problems:
         raise ConfigError(*problems)
 
@@ -164,13 +166,13 @@ def typed(cfg: DictConfig) -> "Config":
 
 
 def freeze(values: "Config | list[str]") -> str:
-    """YAML that composes to the same again."""
+    """Return a config or overrides as YAML, for `thaw` or `read_overrides`."""
     plain = values if isinstance(values, list) else values.model_dump()
     return OmegaConf.to_yaml(OmegaConf.create(plain))
 
 
 def read_overrides(path: Path) -> list[str]:
-    """Return the frozen overrides as they were typed; none when there is no such file.
+    """Return the overrides in a file as they were typed; [] if there is no such file.
 
     Raises:
         ConfigError: the file is damaged.
@@ -180,21 +182,25 @@ def read_overrides(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
     if not isinstance(texts, list):
-        raise ConfigError(f"{path}: damaged: it holds no list")
+        raise ConfigError(f"{path}: damaged: it does not contain a list")
     return [str(text) for text in texts]
 
 
 def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
-    """A frozen config, with overrides of values.
+    """Return a frozen config with overrides.
+
+    Args:
+        path: the file.
+        overrides: overrides of values, and choices of groups.
 
     Raises:
-        ConfigError: the file is damaged, or an override names no key of it.
+        ConfigError: the file is damaged, or an override is invalid.
     """
     try:
-        read_yaml(path)  # bounds its aliases, which OmegaConf does not
+        read_yaml(path)  # limits aliases, which OmegaConf does not
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig):
-            raise ConfigError(f"{path}: damaged: it holds no keys and values")
+            raise ConfigError(f"{path}: damaged: it does not contain keys and values")
         OmegaConf.set_struct(cfg, True)
         for override in OverridesParser.create().parse_overrides(list(overrides)):
             if override.is_sweep_override():
@@ -209,25 +215,13 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
         return typed(cfg)
     except ConfigError as error:
         if any(line.endswith(": missing") for line in error.problems):
-            hint = f"{path}: keys are missing: another version of runner may have written it; see environment.json"
+            hint = f"{path}: keys are missing: the file may be from another version of runner; see environment.json"
             raise ConfigError(*error.problems, hint) from error
         raise
 
 
-def _code_keys(node: Any, path: str = "") -> Iterator[str]:
-    """Keys by which Hydra would name code to run."""
-    if OmegaConf.is_config(node):
-        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
-        for key in keys:
-            here = f"{path}.{key}".lstrip(".")
-            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
-                yield f"{here}: a config cannot name code; choose a registered component by `name`"
-            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
-                yield from _code_keys(node._get_node(key), here)
-
-
 def _broken(node: Any) -> Iterator[str]:
-    """Values that are missing, and interpolations that lead nowhere."""
+    """Yield a line for each missing value and each broken interpolation."""
     keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
     for key in keys:
         try:
@@ -241,6 +235,6 @@ def _broken(node: Any) -> Iterator[str]:
 
 
 def compose_group(group: str, option: str) -> Any:
-    """The values of a group's option, as plain Python."""
+    """Return the values of an option of a group, as plain Python."""
     with hydra_on_conf():
         return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)

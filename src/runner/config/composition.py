@@ -1,4 +1,4 @@
-"""Hydra on `conf/`, as config.py composes with it and problems.py looks for what is wrong."""
+"""Compose `conf/` with Hydra, and refuse configs that would make it run code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,34 +21,33 @@ from runner.errors import ConfigError
 
 PACKAGED = Path(__file__).parents[1] / "conf"  # in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
-# Hydra 1.3 wants to be told which defaults to use; 1.4 has only the current ones and warns of the argument.
+# Hydra 1.3 warns without this argument, and 1.4 with it.
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # the last one for `model=null`
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # ValueError: for model=null
 
 
 @contextmanager
 def hydra_on_conf(config_dir: str | None = None) -> Iterator[ConfigLoader]:
-    """Let Hydra's `compose` read `conf/`, after the user's folder; gives its loader, which knows the groups."""
+    """Initialize Hydra with `conf/`, and the user's folder before it; yield its config loader."""
     GlobalHydra.instance().clear()
     with searching(config_dir), initialize_config_dir(str(CONF), **VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
 
 
 def value_by_value(override: Override) -> list[str]:
-    """The overrides that a sweep makes of one; just itself when it is no sweep."""
+    """Return one override per value of a sweep; the override itself if it is not a sweep."""
     if override.is_sweep_override() and override.is_discrete_sweep():
         return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     return [str(override.input_line)]
 
 
 def check_hydra(typed: Typed) -> None:
-    """Refuse what files or overrides set for Hydra itself where that would run code, before Hydra reads it.
+    """Refuse settings of Hydra that would run code or have no effect, before Hydra reads them.
 
-    The config is composed for this, which takes a twentieth of a second; so only where Hydra's part can differ from
-    the one in `conf/`.
+    This composes the config, which takes 50 ms, so it is skipped if Hydra's settings are those in `conf/`.
 
     Raises:
-        ConfigError: with a line for each such key.
+        ConfigError: with one line for each such key.
     """
     plain = typed.config_dir is None and typed.config_name == "config"
     if plain and not any("hydra" in text for text in typed.overrides):
@@ -60,8 +59,20 @@ def check_hydra(typed: Typed) -> None:
         raise ConfigError(*problems)
 
 
+def code_keys(node: Any, path: str = "") -> Iterator[str]:
+    """Yield a line for each key by which a config would name code."""
+    if OmegaConf.is_config(node):
+        keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
+        for key in keys:
+            here = f"{path}.{key}".lstrip(".")
+            if key in ("_target_", "_partial_", "_args_", "_convert_", "_recursive_"):
+                yield f"{here}: a config cannot name code; choose a registered component by `name`"
+            if not OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
+                yield from code_keys(node._get_node(key), here)
+
+
 def code_in_hydra(cfg: DictConfig) -> Iterator[str]:
-    """Give a line for each key of Hydra's by which a config names code to run."""
+    """Yield a line for each key of Hydra by which a config names code."""
     for key in ("callbacks", "sweeper.custom_search_space"):
         if OmegaConf.select(cfg.hydra, key):
             yield f"hydra.{key}: refused: {instead_of(f'hydra.{key}')}"
@@ -76,7 +87,7 @@ def code_in_hydra(cfg: DictConfig) -> Iterator[str]:
 
 
 def _targets(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """Give every `_target_` in a config, also in what interpolations stand for."""
+    """Yield the path and the value of each `_target_` in a config, following interpolations."""
     if id(node) in seen:
         return
     seen.add(id(node))
@@ -84,7 +95,7 @@ def _targets(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         try:
             value = node[key]
         except (OmegaConfBaseException, RecursionError):
-            value = None  # missing, or known only when Hydra runs
+            value = None  # missing, or set by Hydra later
         if key == "_target_":
             yield f"{path}.{key}", value
         elif OmegaConf.is_config(value):
@@ -92,7 +103,7 @@ def _targets(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def _without_effect(cfg: DictConfig) -> Iterator[str]:
-    """Give a line for each key of Hydra's that a file sets and that has another key here."""
+    """Yield a line for each key of Hydra that a file sets to no effect."""
     allowed = {"run.dir": ".", "sweep.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": False}
     for key, value in allowed.items():
         found = OmegaConf.to_container(cfg.hydra)

@@ -1,4 +1,4 @@
-"""How Hydra reads config files: the user's own, in the folder of --config-dir, before those in `conf/`."""
+"""Read config files in the user's folder (--config-dir) before those in `conf/`, and explain errors in them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ from yaml import MarkedYAMLError, YAMLError
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 
-OWN = "command-line"  # Hydra's word for the folder of --config-dir
-ADVICE = {  # by what the YAML parser says
+OWN = "command-line"  # Hydra's name for the folder of --config-dir
+ADVICE = {  # part of the YAML parser's message -> what to do
     "'\\t'": "indent with spaces, not with tabs",
     "tab character": "indent with spaces",
     "mapping values are not allowed": "keys that belong together begin in the same column",
@@ -27,11 +27,11 @@ ADVICE = {  # by what the YAML parser says
 
 
 class Files(FileConfigSource):
-    """A folder of config files. A mistake in one is a ConfigError with file, line, column and reason."""
+    """A folder of config files. An error in a file is a ConfigError with its line, column and reason."""
 
     @staticmethod
     def _normalize_file_name(filename: str) -> str:
-        """Return the name with its ending; Hydra 1.4 would refuse a whole folder for a file that ends in .yml."""
+        """Return the name with the extension; Hydra 1.4 would refuse the whole folder if a file ends in .yml."""
         return filename if filename.endswith(".yaml") else f"{filename}.yaml"
 
     @staticmethod
@@ -39,7 +39,7 @@ class Files(FileConfigSource):
         return "checked"
 
     def is_config(self, config_path: str) -> bool:
-        """Return whether there is such a file; the runner's own config.yaml cannot be replaced."""
+        """Return whether there is such a file; the user's folder cannot replace config.yaml."""
         replaces = self.provider == OWN and config_path in ("config", "config.yaml")
         return not replaces and bool(super().is_config(config_path))
 
@@ -47,7 +47,7 @@ class Files(FileConfigSource):
         path = Path(self.path, self._normalize_file_name(config_path))
         try:
             if self.provider == OWN:
-                read_yaml(path)  # bounds its aliases, which OmegaConf does not
+                read_yaml(path)  # limits aliases, which OmegaConf does not
             result = super().load_config(config_path)
         except (YAMLError, OSError, ValueError, OmegaConfBaseException) as error:
             raise ConfigError(f"{shown(path)}{_reason(error)}") from error
@@ -57,7 +57,7 @@ class Files(FileConfigSource):
 
 
 class Folders(SearchPathPlugin):
-    """Puts the user's folder before `conf/`, and has both read by `Files`."""
+    """Adds the user's folder before `conf/`, and lets `Files` read both."""
 
     own: ClassVar[Path | None] = None
 
@@ -71,7 +71,7 @@ class Folders(SearchPathPlugin):
 
 @contextmanager
 def searching(config_dir: str | None) -> Iterator[None]:
-    """Let Hydra search a folder before `conf/`, while entered.
+    """Let Hydra search a folder before `conf/`, within this context.
 
     Raises:
         ConfigError: there is no such folder.
@@ -89,12 +89,12 @@ def searching(config_dir: str | None) -> Iterator[None]:
 
 
 def shown(path: Path) -> Path:
-    """Return the path as a user would type it: relative, where it lies in the current folder."""
+    """Return the path relative to the current folder, if it is in there."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong with a file, after its name: where it is known, with line and column."""
+    """Return the reason of an error, to follow the name of the file, with line and column if they are known."""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark, problem = error.problem_mark, error.problem or error.context
         advice: Any = next((text for sign, text in ADVICE.items() if sign in str(problem)), None)

@@ -1,4 +1,4 @@
-"""What is wrong with overrides that were refused, each problem in a line that says how to mend it."""
+"""Find all problems of refused overrides, one line each."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from runner.config.explain import in_words, left_out, no_option, no_such_key, no
 from runner.config.own_files import shown
 from runner.errors import ConfigError
 
-REGISTERS = {  # their names in runner.registry, which is imported late
+REGISTERS = {  # names in runner.registry, which is not imported here because it imports torch
     "model": "MODELS",
     "loss": "LOSSES",
     "optim": "OPTIMIZERS",
@@ -29,20 +29,28 @@ REGISTERS = {  # their names in runner.registry, which is imported late
 
 @dataclass
 class Place:
-    """Where overrides are composed: Hydra's loader, the user's folder, and the file that is composed first."""
+    """The config files that overrides are composed with.
+
+    Args:
+        loader: Hydra's config loader.
+        own: the user's folder.
+        config_name: the primary config.
+    """
 
     loader: ConfigLoader
     own: Path | None
     config_name: str
 
     def compose(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
+        """Return the composed config, with Hydra's own keys if asked for."""
         return compose(self.config_name, list(overrides), return_hydra_config=with_hydra)
 
     def options(self, group: str) -> list[str]:
+        """Return the options of a group; [] if there is no such group."""
         return [str(option) for option in self.loader.get_group_options(group)]
 
     def file(self, group: str, option: Any) -> Path | None:
-        """Return the user's own file of an option, if there is one."""
+        """Return the user's file for an option, if there is one."""
         path = None if self.own is None else self.own / group / f"{option}.yaml"
         return path if path is not None and path.is_file() else None
 
@@ -53,13 +61,13 @@ def find_problems(
     check: Callable[[DictConfig], object],
     config_name: str = "config",
 ) -> list[str]:
-    """Return a line for each thing to mend in overrides that were refused; each stage hides the later ones.
+    """Return one line for each problem of refused overrides. Errors of an earlier kind may hide later ones.
 
     Args:
-        overrides: as typed; a sweep's lists are tried value by value.
-        config_dir: searched before `conf/`.
-        check: what the composed config has to pass; raises ConfigError.
-        config_name: the file that the composition starts from.
+        overrides: overrides as typed; each value of a sweep is tried.
+        config_dir: the user's folder.
+        check: raises ConfigError if the composed config is invalid.
+        config_name: the primary config.
     """
     with hydra_on_conf(config_dir) as loader:
         place = Place(loader, None if config_dir is None else Path(config_dir).absolute(), config_name)
@@ -79,7 +87,12 @@ def find_problems(
 
 
 def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[list[str], list[str]]:
-    """Return the overrides that compose, of a list the first value, and a line for each that does not."""
+    """Compose with more and more overrides.
+
+    Returns:
+        The overrides that compose, with the first valid value of each sweep.
+        One line for each override or value that does not.
+    """
     good: list[str] = []
     problems: list[str] = []
     for override in sorted(overrides, key=lambda override: not place.options(override.key_or_group)):  # groups first
@@ -92,7 +105,7 @@ def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[lis
             try:
                 place.compose([*good, text])
                 fine.append(text)
-            except ConfigError as error:  # of a file
+            except ConfigError as error:  # in a file
                 problems += error.problems
             except COMPOSITION_ERRORS as error:
                 problems.append(_why_not(text, error, place, good))
@@ -103,8 +116,8 @@ def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[lis
 def check_without_the_wrong(
     place: Place, overrides: Sequence[str], check: Callable[[DictConfig], object]
 ) -> Iterator[str]:
-    """Give what a check finds; in rounds, each without the overrides found wrong, so that they hide no others."""
-    good, told = list(overrides), set[str]()
+    """Yield the problems that a check finds, repeating it without the wrong overrides, which may hide others."""
+    good, reported = list(overrides), set[str]()
     while True:
         try:
             lines = list(_nameless(place, good))
@@ -113,18 +126,18 @@ def check_without_the_wrong(
                 return
         except ConfigError as error:
             lines = [_unregistered(line, place, good) for line in error.problems]
-        except COMPOSITION_ERRORS:  # what is left does not go together without the others
+        except COMPOSITION_ERRORS:  # the remaining overrides do not compose without the others
             return
-        yield from (line for line in lines if line not in told)
-        told |= set(lines)
-        wrong = [text for text in good if not place.options(_key(text)) and _is_told(_key(text), lines)]
-        if not wrong or _is_told("plugins", lines):  # without a plugin its parts are no mistakes
+        yield from (line for line in lines if line not in reported)
+        reported |= set(lines)
+        wrong = [text for text in good if not place.options(_key(text)) and _concerns(_key(text), lines)]
+        if not wrong or _concerns("plugins", lines):  # the components of a missing plugin are unknown
             return
         good = [text for text in good if text not in wrong]
 
 
 def _why_not(text: str, error: Exception, place: Place, good: Sequence[str]) -> str:
-    """Return what is wrong with an override that does not compose with `good` ones."""
+    """Return why an override does not compose with the good ones."""
     key, value = _key(text), text.partition("=")[2]
     options = place.options(key)
     if options and value not in options:
@@ -135,19 +148,19 @@ def _why_not(text: str, error: Exception, place: Place, good: Sequence[str]) -> 
 
 
 def _nameless(place: Place, good: Sequence[str]) -> Iterator[str]:
-    """Give a line for each chosen file of the user's that lacks the component's name."""
+    """Yield a line for each chosen file of the user that lacks the name of the component."""
     if place.own is None:
         return
     cfg = place.compose(good, with_hydra=True)
     for group, option in cfg.hydra.runtime.choices.items():
         file = place.file(group, option)
         if file and group in cfg and OmegaConf.is_dict(cfg[group]) and "name" not in cfg[group] and group != "trainer":
-            found = ", ".join(map(str, cfg[group])) or "nothing"
+            found = ", ".join(map(str, OmegaConf.load(file))) or "nothing"  # not cfg[group], which has inherited keys
             yield f"{shown(file)}: needs a line `name: ...`, such as `name: {option}`; found {found}"
 
 
 def _unregistered(line: str, place: Place, good: Sequence[str]) -> str:
-    """Return the line; that a name is not registered is told otherwise where the user's own file has it."""
+    """Return the line, or a better one if it is about an unregistered name in a file of the user."""
     match = re.match(r"(\w+)\.name: found '(.*?)'; allowed: ", line)
     if not match or match[1] not in REGISTERS:
         return line
@@ -164,9 +177,11 @@ def _unregistered(line: str, place: Place, good: Sequence[str]) -> str:
     return f"{shown(file)}: found, but no {group} is registered as {name!r}: {missing}"
 
 
-def _is_told(key: str, problems: Sequence[str]) -> bool:
+def _concerns(key: str, problems: Sequence[str]) -> bool:
+    """Return whether a problem is about this key or one below it."""
     return any(line.startswith((f"{key}:", f"{key}.", f"{key}[")) for line in problems)
 
 
 def _key(text: str) -> str:
+    """Return the key of an override."""
     return text.lstrip("+~").partition("=")[0]

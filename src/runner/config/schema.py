@@ -1,4 +1,4 @@
-"""The typed config: what each group's values may be. The values themselves stand in `conf/` and nowhere else."""
+"""The types and ranges of all settings. Their values are only in `conf/`, so there are no defaults here."""
 
 import json
 import re
@@ -15,20 +15,20 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Every key must be there, none may be added, and "1" is no number."""
+    """Settings of which every key is required, no other is allowed, and "1" is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Component(Settings):
-    """The choice of a component: its name, and the values for its constructor."""
+    """A component: its name, and the values of its constructor."""
 
     model_config = ConfigDict(extra="allow")
     name: str
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values for the constructor, as plain Python."""
+        """The values of the constructor, as plain Python."""
         return dict(self.model_extra or {})
 
 
@@ -41,7 +41,7 @@ class Scheduler(Component):
 
 
 class Augment(Settings):
-    """Random changes of training pictures; what they are stands in augment.py. A key that is left out does nothing."""
+    """Random changes of training images, described in `data.augment.Augment`. A missing key changes nothing."""
 
     shift: Annotated[int, Field(ge=0)] = 0
     crop: Annotated[int, Field(ge=0)] = 0
@@ -50,7 +50,7 @@ class Augment(Settings):
 
 
 class Dataset(Component):
-    """The keys that all datasets share: how samples are split, which way they come in, and what an epoch is."""
+    """A dataset, with the keys that all datasets share."""
 
     seed: Annotated[int, Field(ge=0)]
     val_share: Annotated[float, Field(gt=0, lt=1)] | None
@@ -74,8 +74,9 @@ PERIOD = re.compile(r"([1-9]\d*)(?:[ _]?(step|epoch)s?)?")
 
 
 def _period(value: int | str) -> int | str:
+    """Check a number of epochs or steps between validations."""
     if not PERIOD.fullmatch(str(value)):
-        raise ValueError("should be a number of epochs, at least 1, or a text such as '200 steps'")
+        raise ValueError("should be a number of epochs, at least 1, or a string such as '200 steps'")
     return value
 
 
@@ -115,24 +116,24 @@ class Trainer(Settings):
 
     @property
     def validation_period(self) -> tuple[int, str]:
-        """How many epochs, or steps, lie between validations, and which of the two it is."""
+        """The number of epochs or steps between validations, and its unit: epoch or step."""
         period = PERIOD.fullmatch(str(self.validate_every))
-        assert period is not None, "checked when the settings were made"
+        assert period is not None, "checked by _period"
         return int(period[1]), period[2] or "epoch"
 
     def steps_per_epoch(self, batches: int) -> int:
-        """Optimizer updates in an epoch of so many batches."""
+        """Return the number of optimizer updates in an epoch with this many batches."""
         return -(-batches // self.accumulate)
 
     def total_steps(self, batches: int) -> int:
-        """Optimizer updates of the whole run."""
+        """Return the number of optimizer updates in a run with this many batches per epoch."""
         by_epochs = None if self.epochs is None else self.epochs * self.steps_per_epoch(batches)
         return min(limit for limit in (by_epochs, self.max_steps) if limit is not None)
 
     @model_validator(mode="after")
     def _ends(self) -> "Trainer":
         if self.epochs is None and self.max_steps is None:
-            raise ValueError("one of trainer.epochs and trainer.max_steps must be a number, or the run never ends")
+            raise ValueError("trainer.epochs or trainer.max_steps must be a number, or the run never ends")
         return self
 
 
@@ -146,7 +147,7 @@ class Asha(Settings):
 
 
 class Sweep(Settings):
-    """How the jobs of a sweep are run; a run by itself takes no notice."""
+    """Settings of a sweep; a single run ignores them."""
 
     jobs: Count | None
     on_error: Literal["continue", "stop"]
@@ -158,7 +159,7 @@ class Sweep(Settings):
 
 
 class Config(Settings):
-    """One run, whole."""
+    """The config of a run."""
 
     seed: Annotated[int, Field(ge=0)]
     name: Annotated[str, Field(min_length=1, strict=False, coerce_numbers_to_str=True)]  # name=3 too
@@ -177,15 +178,17 @@ class Config(Settings):
 
 
 def parse(values: dict[str, Any]) -> Config:
-    """Plain values as a typed config.
+    """Return plain values as a typed config.
 
     Raises:
-        ConfigError: with a line for each key that is unknown, missing, or of the wrong type or range.
+        ConfigError: with one line for each key that is unknown or missing, or has an invalid value.
     """
     try:
-        return Config.model_validate_json(json.dumps(values))  # JSON rules: a list is fine for a tuple, "1" is no int
+        return Config.model_validate_json(
+            json.dumps(values)
+        )  # by the rules of JSON: a list is valid for a tuple, "1" is not a number
     except ValidationError as error:
-        lines: dict[str, list[str]] = {}  # a key that may have several types has a reason for each
+        lines: dict[str, list[str]] = {}  # a key that allows several types has one reason for each
         ends: dict[str, str] = {}
         for item in error.errors():
             start, reason = _explain(item, values)
@@ -195,7 +198,7 @@ def parse(values: dict[str, Any]) -> Config:
 
 
 def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
-    """One of pydantic's complaints as the start of a line, with the key and what was found, and the reason."""
+    """Return an error of pydantic as the start of a line, with the key and the value, and the reason."""
     location, found = item["loc"], item["input"]
     if item["type"] == "missing":
         return f"{_dotted(location)}: ", "missing"
@@ -203,9 +206,9 @@ def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
         model: Any = Config
         for part in location[:-1]:
             kind = model.model_fields[part].annotation
-            model = next(iter(get_args(kind)), kind)  # of `Augment | None`, the former
+            model = next(iter(get_args(kind)), kind)  # Augment, of `Augment | None`
         return f"{_dotted(location)}: ", f"no such key; {nearest(str(location[-1]), model.model_fields)}"
-    within: list[int | str] = []  # without the name of the type that pydantic tried, which comes last
+    within: list[int | str] = []  # without pydantic's name of the type, which comes last
     node: Any = values
     for part in location:
         if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
@@ -220,7 +223,7 @@ def _dotted(location: Iterable[int | str]) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted keys."""
+    """Return nested values by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

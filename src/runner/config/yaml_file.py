@@ -1,19 +1,21 @@
-"""Reading YAML that others wrote: plain values, and no document that grows when its aliases are followed."""
+"""Read YAML files: only plain values, and a limited expansion of aliases."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is there
-LARGEST = 1_000_000  # values, with every alias written out
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
+LARGEST = 1_000_000  # largest number of values, with all aliases expanded
 
 
 def read_yaml(path: Path) -> Any:
-    """The values in a file.
+    """Return the values in a file; None if it is empty.
 
     Raises:
-        OSError, UnicodeDecodeError: it cannot be read. yaml.YAMLError: it is no YAML, or would grow beyond bounds.
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is not UTF-8.
+        yaml.YAMLError: the file is not YAML, names code, or has too many values when aliases are expanded.
     """
     loader = Loader(path.read_text("utf-8"))
     try:
@@ -21,16 +23,21 @@ def read_yaml(path: Path) -> Any:
         if node is None:
             return None
         if _values(node, {}) > LARGEST:
-            raise yaml.YAMLError(f"its aliases make more than {LARGEST:,} values")
+            raise yaml.YAMLError(f"more than {LARGEST:,} values when its aliases are expanded")
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node has, an alias counting as what it stands for."""
+    """Return the number of values in a node, with all aliases expanded.
+
+    Args:
+        node: the node.
+        known: numbers of the nodes that are counted already, by identity.
+    """
     if id(node) not in known:
-        known[id(node)] = LARGEST + 1  # met again before it is counted: it contains itself
+        known[id(node)] = LARGEST + 1  # found again while being counted: the node contains itself
         children = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
         inner = children if isinstance(node, yaml.CollectionNode) else []
         known[id(node)] = 1 + sum(_values(each, known) for each in inner)

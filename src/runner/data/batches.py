@@ -1,6 +1,6 @@
-"""From splits to batches: the order of samples, and the two ways in (in memory, or streamed).
+"""Batches of a split: the order of its samples, normalization and augmentation.
 
-dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch(): (inputs, targets) on the device
+dataset.load() -> split() -> InMemory or Streamed -> Batches.epoch() -> (inputs, targets) on the device
 """
 
 from collections.abc import Iterator
@@ -19,16 +19,16 @@ from runner.machine.seeds import generator
 
 @dataclass
 class Batches:
-    """A split as batches, ready for the model.
+    """The batches of a split, ready for the model.
 
     Args:
-        source: where raw batches come from.
-        spec: of the dataset; its mean and std normalise the inputs.
-        size: samples a batch, at most the whole split; the last one of an epoch may be smaller.
-        seed: shuffles, differently in each pass over the split; None keeps the samples in their order.
-        repeat: passes over the split in an epoch, one behind the other.
-        augment: changes the pictures at random; needs a seed.
-        world: shares each batch.
+        source: samples of the split.
+        spec: spec of the dataset, with the mean and standard deviation of the inputs.
+        size: batch size, at most the size of the split. The last batch of an epoch may be smaller.
+        seed: seed of the shuffling, which differs in each pass over the split; None: do not shuffle.
+        repeat: number of passes over the split per epoch.
+        augment: augmentation of images; needs a seed.
+        world: the processes among which each batch is divided.
     """
 
     source: Source
@@ -43,37 +43,35 @@ class Batches:
         self.size = min(self.size, max(1, len(self.source)))
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
         self.mean, self.std = torch.tensor(self.spec.mean).view(shape), torch.tensor(self.spec.std).view(shape)
-        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; made once
+        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; cached
 
     @cached_property
     def samples(self) -> int:
-        """Samples an epoch."""
+        """Number of samples per epoch."""
         return len(self.source) * self.repeat
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         return -(-self.samples // self.size)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs [B, *in_shape] as float32 and targets, from batch `start` on: a function of (seed, epoch) alone."""
+        """Yield float32 inputs [B, *in_shape] and targets; they depend only on the seed and the epoch.
+
+        Args:
+            epoch: index of the epoch.
+            start: index of the first batch.
+        """
         if start >= len(self):
             return
-        for index, (inputs, targets) in enumerate(self._normalised(epoch, start), start):
+        for index, (inputs, targets) in enumerate(self._normalized(epoch, start), start):
             if self.augment is not None and self.seed is not None:
                 inputs = self.augment(inputs, generator(self.seed, "augment", epoch, index, *self.world.salt))
             yield inputs, targets
 
-    def _normalised(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.size == len(self.source):  # every batch is the whole split: fetched once, and never shuffled
-            seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
-            for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
-                inputs = self.normalise(raw)
-                version = inputs._version
-                for _ in range(start, len(self)):
-                    if inputs._version != version:  # a model has changed it in place
-                        inputs = self.normalise(raw)
-                        version = inputs._version
-                    yield inputs, targets
+    def _normalized(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch without augmentation."""
+        if self.size == len(self.source):
+            yield from self._whole_split(epoch, start)
             return
         first, offset = divmod(start * self.size, len(self.source))
         orders = [self._order(epoch * self.repeat + number) for number in range(first, self.repeat)]
@@ -85,21 +83,33 @@ class Batches:
         for inputs, targets in self.source.batches(torch.cat(orders)[offset:], self.size, self.world, seeds):
             yield self.normalise(inputs), targets
 
+    def _whole_split(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the whole split as each batch, in its order. Fetching it only once saves 5 % of experiment=parabola."""
+        seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
+        for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
+            inputs = self.normalise(raw)
+            version = inputs._version
+            for _ in range(start, len(self)):
+                if inputs._version != version:  # the model has changed it in place
+                    inputs = self.normalise(raw)
+                    version = inputs._version
+                yield inputs, targets
+
     def _order(self, number: int) -> Tensor:
-        """The order of the samples in a pass over the split, counted from the start of the training."""
+        """Return the order of the samples in a pass over the split, counted from the start of the training."""
         if self.seed is None:
             return torch.arange(len(self.source))
         return torch.randperm(len(self.source), generator=generator(self.seed, "order", number))
 
     def raw(self, indices: Tensor) -> Tensor:
-        """The inputs of some samples [N], as the dataset has them."""
+        """Return the inputs of the given samples [N], not normalized."""
         if len(indices) == 0:
             return torch.empty(0, *self.spec.in_shape)
         seeds = sample_seeds(len(self.source), self.seed, 0)[indices] if self.source.draws else None
         return torch.cat([inputs for inputs, _ in self.source.batches(indices, self.size, seeds=seeds)])
 
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Bytes become numbers in [0, 1]; then the mean goes to 0 and the standard deviation to 1."""
+        """Scale bytes to [0, 1], then all inputs to mean 0 and standard deviation 1."""
         largest = 255 if inputs.dtype == torch.uint8 else 1
         if largest not in self._factors:
             mean, std = (each.to(inputs.device) * largest for each in (self.mean, self.std))

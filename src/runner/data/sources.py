@@ -1,4 +1,4 @@
-"""Where raw batches come from: tensors in memory, or worker processes that read sample by sample."""
+"""Sources of raw batches: tensors in memory, or DataLoader workers that read one sample at a time."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -18,29 +18,41 @@ CPU = torch.device("cpu")
 
 
 class Source(Protocol):
-    """One way in: the samples of a split, as raw batches on the device, in the order asked for.
+    """The samples of a split.
 
-    Of each batch a process gets its share of the world's; of one without a share for it, nothing.
-
-    `draws`: samples are read one by one as they are asked for, by code that may draw random numbers; each is read with
-    the global generators seeded by its number in `seeds`, where those are given.
+    Attributes:
+        draws: whether reading a sample may draw random numbers.
     """
 
     draws: bool
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
     def batches(
         self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]: ...
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this process's share of the raw inputs and targets of each batch, on the device.
+
+        A batch without a sample for this process is skipped.
+
+        Args:
+            order: indices of the samples [N].
+            size: batch size.
+            world: the processes among which each batch is divided.
+            seeds: seed of the global random generators for each sample [N]; None: do not seed them.
+        """
+        ...
 
 
 class InMemory:
-    """The whole split as tensors on the device; a batch is one `index_select`.
+    """A split as tensors on the device.
 
     Args:
-        samples: inputs that are not a tensor are read here, once.
-        device: where they stay.
-        seed: for the random numbers drawn in reading them.
+        samples: samples of the split. Inputs that are read one at a time are read once, here.
+        device: device of the tensors.
+        seed: seed of the random numbers drawn while reading.
     """
 
     draws = False
@@ -62,7 +74,13 @@ class InMemory:
 
 
 class Streamed:
-    """Samples read one by one by the worker processes of a DataLoader, ahead of the training."""
+    """A split whose samples are read by the workers of a DataLoader, ahead of the training.
+
+    Args:
+        samples: samples of the split.
+        device: device of the batches.
+        workers: number of worker processes; 0: read in this process.
+    """
 
     def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
         self.samples, self.device = samples, device
@@ -71,15 +89,15 @@ class Streamed:
         self.plan = _Plan()
         self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
             _Readable(samples),
-            batch_sampler=self.plan,  # type: ignore[arg-type]  # not a list of indices: torch hands it on as it is
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # what __getitems__ gave, which torch takes for a list
+            batch_sampler=self.plan,  # type: ignore[arg-type]  # torch passes on a batch as it is, whatever its type
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # torch expects a function of a list
             num_workers=workers,
             worker_init_fn=_outlive_a_signal,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # its own: the global one belongs to the model
+            generator=torch.Generator(),  # its own, so that the global one is not used
         )
-        # At exit multiprocessing waits for workers that it has sent one SIGTERM, which they outlive: end them before.
+        # At exit, multiprocessing sends workers a SIGTERM, which they ignore, and waits. Shut them down before that.
         Finalize(self, end_workers, (self.loader,), exitpriority=0)
 
     def __len__(self) -> int:
@@ -95,40 +113,48 @@ class Streamed:
         self.plan.batches = [(part.tolist(), own) for part, own in zip(order_parts, seed_parts, strict=True)]
         try:
             for inputs, targets in self.loader:
-                if self.shared:  # targets are kept until they are counted, and a worker's hold a file open each
+                if self.shared:  # targets are kept for the metrics, and each tensor of a worker keeps a file open
                     targets = targets.clone()
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        except DataError as error:  # a worker's comes wrapped in its traceback, whose last line is the message
+        except DataError as error:  # from a worker: a traceback whose last line is the message
             message = str(error).rstrip().rpartition("\n")[2]
             raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
 
 def end_workers(loader: DataLoader[Any]) -> None:
-    """End the worker processes of a loader that keeps them."""
+    """Shut down the persistent workers of a loader."""
     if loader._iterator is not None:
-        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # torch calls it when the iterator is deleted
+        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # what torch calls when the iterator is deleted
 
 
 def shares(order: Tensor, size: int, world: World) -> list[Tensor]:
-    """The samples of each batch that are this process's."""
+    """Return this process's share of each batch, without empty shares."""
     parts = map(world.share, order.split(size))
     return [part for part in parts if len(part)]
 
 
 def draws(inputs: Tensor | Readable) -> bool:
-    """Return whether reading an input may draw random numbers: not from a tensor, or where a dataset says so."""
+    """Return whether reading an input may draw random numbers; false for tensors and if `inputs.draws` is false."""
     return not isinstance(inputs, Tensor) and getattr(inputs, "draws", True)
 
 
 def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:
-    """Return a seed for each sample [N] in a pass over the split, counted from the start of the training."""
+    """Return a seed for each sample [N], for a pass over the split counted from the start of the training."""
     return torch.randint(1 << 62, (samples,), generator=generator(seed or 0, "samples", number))
 
 
 def read(inputs: Tensor | Readable, indices: Iterable[int], seeds: Iterable[int] | None) -> Tensor:
-    """Read some inputs, each with the global random generators seeded for it alone; afterwards these are as before.
+    """Read inputs, seeding the global random generators for each one, and restore the generators afterwards.
 
-    So what a dataset draws is the same for any number of workers, for any batch size, and after a resume.
+    The random numbers are the same for any number of workers and any batch size, and after a resume.
+
+    Args:
+        inputs: all inputs.
+        indices: indices of the inputs to read.
+        seeds: seed for each of them; None: do not seed the generators.
+
+    Returns:
+        The inputs [N, *in_shape].
     """
     if seeds is None:
         return torch.stack([inputs[index] for index in indices])
@@ -142,11 +168,11 @@ def read(inputs: Tensor | Readable, indices: Iterable[int], seeds: Iterable[int]
     return torch.stack(read_in)
 
 
-Batch = tuple[list[int], list[int] | None]  # indices of samples, and their seeds
+Batch = tuple[list[int], list[int] | None]  # indices and seeds of the samples
 
 
 class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Gives whole batches, as a DataLoader asks for them where it can: no pair for each sample, nothing to collate."""
+    """A dataset that returns whole batches, so that there is nothing to collate."""
 
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
@@ -164,12 +190,12 @@ def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _outlive_a_signal(worker: int) -> None:
-    """Of a SIGTERM to all processes of a run, which needs this one until it has saved; a second one ends it."""
+    """Ignore the first SIGTERM: the run needs this worker until it has saved. A second one kills it."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 class _Plan:
-    """The batches to come, as the DataLoader's batch sampler."""
+    """A batch sampler whose batches are set before each epoch."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

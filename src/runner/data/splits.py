@@ -1,4 +1,4 @@
-"""The splits: which samples train, validate and test, drawn once and for all by the dataset's own seed."""
+"""Training, validation and test splits, which depend only on the dataset's own seed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from runner.dataset.base import Pool, Readable, Samples, Spec
 from runner.errors import ConfigError, DataError
 from runner.machine.seeds import generator
 
-LOOKED_AT = 50  # inputs, for a fingerprint
+LOOKED_AT = 50  # number of inputs in a fingerprint
 
 
 class Splits(NamedTuple):
-    """Samples by use, each with its indices into where they came from."""
+    """The samples of each split."""
 
     train: Samples
     val: Samples
@@ -24,25 +24,33 @@ class Splits(NamedTuple):
 
 
 def split(
-    pool: Pool, *, seed: int, val_share: float | None, test_share: float | None, folds: int | None, fold: int | None
+    pool: Pool, *, seed: int, val_share: float | None, test_share: float | None, fold: tuple[int, int] | None
 ) -> Splits:
-    """Draws the splits from a pool: fixed by the dataset's seed, each class represented in proportion.
+    """Split a pool into training, validation and test samples, stratified by class.
 
     Args:
-        pool: all samples, and the publisher's test and validation sets where there are some.
-        seed: fixes the draw.
-        val_share: share of the remaining samples that validate, unless the publisher's validation set does;
-            None sets nothing apart: the training samples validate.
-        test_share: share of the pool that tests; None takes the publisher's test set, or without one, where
-            val_share is None too, the training samples.
-        folds, fold: with K folds the test split is fold k of all samples, the publisher's sets included.
+        pool: all samples, with the publisher's test and validation sets if there are any.
+        seed: seed of the split.
+        val_share: share of the samples outside the test split to validate on, unless the publisher has a validation
+            set. None: validate on the training samples.
+        test_share: share of the pool to test on. None: the publisher's test set; without one, and if `val_share` is
+            None too, the training samples.
+        fold: index and number of the folds in cross-validation. The test split is this fold of all samples, including
+            the publisher's sets.
+
+    Returns:
+        The splits.
+
+    Raises:
+        DataError: there is nothing to test on.
     """
     published = pool.val
     test: Samples | None
-    if folds is not None and fold is not None:
+    if fold is not None:
+        index, folds = fold
         everything = _join(*(samples for samples in (pool.samples, pool.val, pool.test) if samples is not None))
         rank = _stratified_rank(everything.targets, seed)
-        rest, test = _take(everything, rank % folds != fold), _take(everything, rank % folds == fold)
+        rest, test = _take(everything, rank % folds != index), _take(everything, rank % folds == index)
         published = None
     elif test_share is not None:
         chosen = _every(_stratified_rank(pool.samples.targets, seed), test_share)
@@ -62,12 +70,16 @@ def split(
 
 
 def measure(spec: Spec, train: Samples) -> Spec:
-    """The spec with what the dataset leaves to the training split: mean and std of each column, and of the targets.
+    """Return the spec with the mean and standard deviation of the training samples, if the dataset asks for them.
 
-    A function of the split alone, so a resumed run finds the same numbers. What never changes keeps its scale.
+    They depend only on the split, so a resumed run measures the same. A constant column keeps its scale.
+
+    Args:
+        spec: spec of the dataset.
+        train: samples of the training split.
     """
     if spec.standardize:
-        assert isinstance(train.inputs, Tensor), "what is measured is in memory"
+        assert isinstance(train.inputs, Tensor), "a table is in memory"
         exact = train.inputs.double()
         mean, std = exact.mean(0), exact.std(0, correction=0)
         spec = replace(spec, mean=tuple(mean.tolist()), std=tuple(std.where(std > 0, 1.0).tolist()))
@@ -78,13 +90,15 @@ def measure(spec: Spec, train: Samples) -> Spec:
 
 
 def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[Spec, Splits]:
-    """Return spec and splits as a trained model takes them, whatever this table's own mean and order of columns.
+    """Return spec and splits with the normalization and the column order of a trained model.
 
     Args:
-        trained: the spec in the checkpoint of the model; without names of columns, where it is an old one.
+        spec: spec of the dataset.
+        splits: splits of the dataset.
+        trained: spec in the model's checkpoint; an old one has no column names.
 
     Raises:
-        ConfigError: the table has other columns than the model was trained on; the message has their names.
+        ConfigError: the table has other columns than the training data; the message names them.
     """
     if spec.standardize:
         spec = replace(spec, mean=tuple(trained["mean"]), std=tuple(trained["std"]))
@@ -104,12 +118,12 @@ def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[
 
 
 def _with_columns(samples: Samples, order: Tensor) -> Samples:
-    assert isinstance(samples.inputs, Tensor), "the rows of a table are in memory"
+    assert isinstance(samples.inputs, Tensor), "a table is in memory"
     return Samples(samples.inputs.index_select(1, order), samples.targets)
 
 
 def fingerprint(samples: Samples) -> str:
-    """Tells samples from others: a hash of all targets, and of some inputs, so that it costs next to nothing."""
+    """Return a hash of all targets and of some inputs, few enough to be cheap."""
     digest = hashlib.blake2b(samples.targets.numpy().tobytes(), digest_size=8)
     for index in range(0, len(samples.targets), max(1, len(samples.targets) // LOOKED_AT)):
         digest.update(samples.inputs[index].numpy().tobytes())
@@ -117,9 +131,9 @@ def fingerprint(samples: Samples) -> str:
 
 
 def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
-    """Ranks [N] of the samples, shuffled within a class, one class after the other.
+    """Return the ranks [N] of the samples after shuffling them and sorting them by class.
 
-    Any regular choice of ranks (every tenth, say) has each class in proportion, to within one sample.
+    Evenly spaced ranks, such as every tenth, are a stratified choice, to within one sample per class.
     """
     shuffled = torch.randperm(len(targets), generator=generator(seed, "split"))
     if not targets.is_floating_point():
@@ -130,7 +144,7 @@ def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
 
 
 def _every(rank: Tensor, share: float) -> Tensor:
-    """A mask of evenly spaced ranks that holds `share` of them."""
+    """Return a mask [N] of evenly spaced ranks that selects this share of them."""
     exact = rank.double()
     return ((exact + 1) * share).floor() > (exact * share).floor()
 
@@ -149,14 +163,14 @@ def _join(*parts: Samples) -> Samples:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of the inputs that are read one by one."""
+    """A subset of inputs that are read one at a time."""
 
     inputs: Readable
     indices: list[int]
 
     @property
     def draws(self) -> bool:
-        """Whether reading one may draw random numbers."""
+        """Whether reading an input may draw random numbers."""
         return getattr(self.inputs, "draws", True)
 
     def __len__(self) -> int:
@@ -169,7 +183,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Joined:
-    """Inputs that are read one by one, one part after the other."""
+    """A concatenation of inputs that are read one at a time."""
 
     parts: tuple[Tensor | Readable, ...]
 

@@ -1,4 +1,4 @@
-"""Datasets: each has a `spec`, known from its arguments alone, and `load()`, which reads the samples."""
+"""Datasets. Each has a `spec`, which depends only on its arguments, and a method `load` that returns the samples."""
 
 from runner.dataset.base import Pool, Samples, Spec
 

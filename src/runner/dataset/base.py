@@ -1,4 +1,4 @@
-"""What a dataset component returns."""
+"""The interface of dataset components."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -10,22 +10,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Spec:
-    """What a model, a loss and a person need to know of a dataset before any sample is read.
+    """The properties of a dataset that are known before its samples are read.
 
     Args:
-        task: what the targets are: class numbers, or vectors of numbers.
-        in_shape: shape of one input: (C, H, W) or (F,).
-        out_features: number of classes, or of numbers in a target.
-        classes: a name for each class, their numbers when there are none; empty for regression.
-        mean, std: of the training inputs, for each channel (or one for all), after bytes became numbers in [0, 1].
-        standardize: mean and std are not known before the splits are: they are those of the training split.
-        standardize_targets: the loss compares numbers in standard deviations of the training targets; outputs and
-            targets stay in the dataset's own unit.
-        target_mean, target_std: over all numbers of the training targets, where the loss is to; else 0 and 1.
-        columns: where an input is a row of a table, the names of its numbers.
-        left_out: names of the table's other columns: the target, and those that are not used.
-        has_test: the publisher has set test samples apart.
-        kernel: what made the targets of the inputs, [H, W], where one kernel did.
+        task: classification (targets are class numbers) or regression (targets are vectors).
+        in_shape: shape of one input, such as (C, H, W) or (F,).
+        out_features: number of classes, or of values in a target.
+        classes: class names; empty for regression. Default: the class numbers.
+        mean: mean of the training inputs per channel, or one for all, after scaling bytes to [0, 1].
+        std: standard deviation of the training inputs, like `mean`.
+        standardize: whether to measure `mean` and `std` on the training split.
+        standardize_targets: whether to compute the loss in standard deviations of the training targets. Outputs and
+            targets stay in the unit of the dataset.
+        target_mean: mean of all values in the training targets, measured if `standardize_targets` is set.
+        target_std: standard deviation of all values in the training targets, like `target_mean`.
+        columns: column names of the inputs, if they are rows of a table.
+        left_out: names of the other columns of the table, such as the target.
+        has_test: whether the publisher has a test set.
+        kernel: convolution kernel [H, W] that computes the targets from the inputs, if there is one.
     """
 
     task: Literal["classification", "regression"]
@@ -48,13 +50,13 @@ class Spec:
             object.__setattr__(self, "classes", tuple(map(str, range(self.out_features))))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: how inputs are read and normalized, and what outputs mean."""
+        """Return the values for a checkpoint: how inputs are normalized, and what outputs mean."""
         keys = ("mean", "std", "target_mean", "target_std", "classes", "columns", "left_out")
         return {key: getattr(self, key) for key in keys}
 
 
 class Readable(Protocol):
-    """Inputs that are read one by one, such as picture files: `inputs[i]` is a tensor of in_shape."""
+    """Inputs that are read one at a time, such as image files: `inputs[i]` is a tensor [*in_shape]."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
@@ -64,8 +66,8 @@ class Samples(NamedTuple):
     """Inputs with their targets, in a fixed order.
 
     Args:
-        inputs: [N, *in_shape] as uint8 (bytes of pictures) or float32, or something readable one by one.
-        targets: [N] int64 class numbers, or [N, out_features] float32.
+        inputs: tensor [N, *in_shape], uint8 (images) or float32; or an object that reads one input at a time.
+        targets: class numbers [N], int64, or values [N, out_features], float32.
     """
 
     inputs: Tensor | Readable
@@ -73,7 +75,13 @@ class Samples(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All samples to draw the splits from, and the publisher's own test and validation sets where there are some."""
+    """All samples of a dataset, before they are split.
+
+    Args:
+        samples: samples to split.
+        test: the publisher's test set, if there is one.
+        val: the publisher's validation set, if there is one.
+    """
 
     samples: Samples
     test: Samples | None = None
@@ -81,20 +89,27 @@ class Pool(NamedTuple):
 
 
 class Dataset(Protocol):
-    """A dataset component. One that downloads its files may have a method `fetch()` for it, called before `load()`."""
+    """A dataset component. It may also have a method `fetch`, which downloads files and is called before `load`."""
 
     spec: Spec
 
-    def load(self) -> Pool: ...
+    def load(self) -> Pool:
+        """Read and return the samples."""
+        ...
 
 
 def resize(images: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Bytes [N, C, H, W] scaled to a height and width (or to one size for both), bilinear with antialiasing."""
+    """Resize uint8 images [N, C, H, W] by bilinear interpolation with antialiasing.
+
+    Args:
+        images: the images.
+        size: height and width of the result, or one number for both.
+    """
     wanted = (size, size) if isinstance(size, int) else size
     if images.shape[-2:] == wanted:
         return images
     scaled = [
         F.interpolate(chunk.float(), size=wanted, mode="bilinear", antialias=True).round().clamp(0, 255)
-        for chunk in images.split(4096)  # as floats, four times as large: not all at once
+        for chunk in images.split(4096)  # in chunks, because floats need four times the memory
     ]
     return torch.cat([chunk.to(torch.uint8) for chunk in scaled])

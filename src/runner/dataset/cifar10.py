@@ -1,4 +1,4 @@
-"""CIFAR-10, from the files of its binary version."""
+"""CIFAR-10, read from its binary version."""
 
 import hashlib
 import tarfile
@@ -20,20 +20,23 @@ FOLDER = "cifar-10-batches-bin"
 ARCHIVE = "cifar-10-binary.tar.gz"
 PUBLISHED = Published(f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}", "c32a1d4ab5d03f1284b67883e8d87530")
 TRAIN, TEST = [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"]
-RECORD = 1 + 3 * 32 * 32  # bytes: the class, then a red, a green and a blue picture
+RECORD = 1 + 3 * 32 * 32  # bytes: the class, then the red, green and blue planes
 
 
 @DATASETS.register("cifar10")
 class CIFAR10:
-    """50,000 + 10,000 colour pictures of 32x32 in ten classes (Krizhevsky 2009), read without any pickle.
+    """60,000 color images of 32x32 pixels in ten classes.
 
     Args:
-        root: the folder of the six .bin files (or of `cifar-10-batches-bin`, as the archive has them, or of the
-            archive cifar-10-binary.tar.gz itself); the archive is downloaded into it when they are not there.
-        size: pixels a side.
+        root: folder with the six .bin files, with their folder `cifar-10-batches-bin`, or with the archive
+            `cifar-10-binary.tar.gz`. If they are missing, the archive is downloaded into it.
+        size: height and width to resize to, in pixels.
 
     Raises:
-        ValueError: size is below 1.
+        ValueError: `size` is below 1.
+
+    Source:
+        Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
     """
 
     def __init__(self, root: str, size: int = 32) -> None:
@@ -51,7 +54,11 @@ class CIFAR10:
         )
 
     def fetch(self) -> None:
-        """Download and extract the files that are missing. Raises DataError when that fails."""
+        """Download and extract the missing files.
+
+        Raises:
+            DataError: the download failed, or the archive is damaged.
+        """
         missing = [name for name in TRAIN + TEST if self._find(name) is None]
         if missing:
             archive = self.root / ARCHIVE
@@ -60,7 +67,7 @@ class CIFAR10:
             extract(archive, missing, self.root / FOLDER)
 
     def load(self) -> Pool:
-        """Images [N, 3, size, size] as bytes and class numbers [N], for training and for testing.
+        """Return uint8 images [N, 3, size, size] and class numbers [N], with a test set.
 
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
@@ -79,15 +86,20 @@ class CIFAR10:
 
 
 def extract(archive: Path, names: list[str], folder: Path) -> None:
-    """Takes some files out of the archive into `folder`, each whole or not at all.
+    """Extract files from the archive atomically.
+
+    Args:
+        archive: the archive.
+        names: names of the files.
+        folder: folder to write to.
 
     Raises:
-        DataError: the archive is damaged, lacks a file, or would write elsewhere; the message names it.
+        DataError: the archive is damaged, lacks a file, or is unsafe to extract; the message names it.
     """
     try:
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != PUBLISHED.md5:  # it may have been placed by hand
+        if found != PUBLISHED.md5:  # it may not be our download
             raise tarfile.TarError(f"damaged: its MD5 is {found}, expected {PUBLISHED.md5}")
         folder.mkdir(exist_ok=True)
         with FileLock(folder / ".extract.lock"), tempfile.TemporaryDirectory(dir=folder) as part:
@@ -95,7 +107,7 @@ def extract(archive: Path, names: list[str], folder: Path) -> None:
                 for name in names:
                     member = tar.getmember(f"{FOLDER}/{name}")
                     if not member.isfile():
-                        raise tarfile.TarError(f"{member.name} is no file")
+                        raise tarfile.TarError(f"{member.name} is not a regular file")
                     tar.extract(member, part, filter="data")
             for name in names:
                 (Path(part) / FOLDER / name).replace(folder / name)
@@ -105,10 +117,13 @@ def extract(archive: Path, names: list[str], folder: Path) -> None:
 
 
 def read_records(path: Path) -> tuple[Tensor, Tensor]:
-    """Bytes of a file of the binary version: images [N, 3, 32, 32] uint8 and class numbers [N] int64.
+    """Read a file of the binary version.
+
+    Returns:
+        uint8 images [N, 3, 32, 32] and int64 class numbers [N].
 
     Raises:
-        DataError: the file is cut, damaged, or not of this kind; the message names it.
+        DataError: the file is damaged or has another format; the message names it.
     """
     try:
         data = path.read_bytes()
@@ -119,5 +134,5 @@ def read_records(path: Path) -> tuple[Tensor, Tensor]:
     records = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).reshape(-1, RECORD).copy())
     labels = records[:, 0].long()
     if labels.max() > 9:
-        raise DataError(f"{path}: found the label {int(labels.max())}, allowed are 0 to 9")
+        raise DataError(f"{path}: found label {int(labels.max())}; allowed: 0 to 9")
     return records[:, 1:].reshape(-1, 3, 32, 32), labels

@@ -15,22 +15,21 @@ from runner.registry import DATASETS
 
 @DATASETS.register("csv")
 class CSV:
-    """A table of numbers: one column is the target, all others are the inputs. The first row names the columns.
+    """A table of numbers with one target column; the first row names the columns.
 
-    The inputs are standardized: over the training split, each column has mean 0 and standard deviation 1.
+    The inputs are standardized: each column has mean 0 and standard deviation 1 over the training split.
 
     Args:
-        path: the CSV file; commas between the cells.
-        target: the name of the column to predict.
-        task: what to predict. Classes may have any names; for numbers that name classes it must be said. None is
-            regression where every target is a number, and classification otherwise.
-        drop: names of columns that are not inputs, such as one of ids or of texts.
-        standardize_targets: whether the loss compares numbers in standard deviations of the training targets. Outputs,
-            predictions and the other metrics are in the unit of the table either way.
+        path: comma-separated file.
+        target: name of the column to predict.
+        task: classification or regression. None: regression if every target is a number, otherwise classification.
+        drop: names of columns that are not used as inputs, such as IDs or text.
+        standardize_targets: whether to compute the loss of a regression in standard deviations of the training
+            targets. Predictions and metrics are in the unit of the table in any case.
 
     Raises:
-        ValueError: the file is missing or no table, has no such columns, or a cell that must be a number is none; then
-            the message names its row and column.
+        ValueError: the file is missing or not a table, a column does not exist, or a cell is not a number; the message
+            names its row and column.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class CSV:
     ) -> None:
         self.path, self.target, self.left_out = Path(path).expanduser(), target, (target, *drop)
         if not self.path.is_file():
-            raise ValueError(f"path: found {path!r}: there is no such file, looked for {self.path.resolve()}")
+            raise ValueError(f"path: found {path!r}: there is no such file: {self.path.resolve()}")
         try:
             (_, header), *rows = read_rows(self.path)
             self.header = distinct(header, self.path)
@@ -51,7 +50,7 @@ class CSV:
             answers = [cells[header.index(target)] for _, cells in rows]
             self.columns = [name for name in header if name not in self.left_out]  # in the order of in_shape
             if not self.columns or not answers:
-                raise DataError(f"{self.path} has no {'rows' if self.columns else 'columns'} to learn from")
+                raise DataError(f"{self.path} has no {'rows' if self.columns else 'input columns'}")
             self.task = task or ("regression" if all(map(is_number, answers)) else "classification")
             self.classes = tuple(sorted(set(answers), key=by_number)) if self.task == "classification" else ()
             self.samples = Samples(
@@ -72,22 +71,26 @@ class CSV:
         )
 
     def load(self) -> Pool:
-        """Inputs [N, columns] float32, and class numbers [N] or targets [N, 1] float32."""
+        """Return float32 inputs [N, columns] and class numbers [N] or float32 targets [N, 1]."""
         return Pool(self.samples)
 
     def _check_names(self, drop: tuple[str, ...]) -> None:
-        """Raises ValueError when the target or a dropped column is not in the header."""
+        """Check that the header contains the target and the dropped columns.
+
+        Raises:
+            ValueError: it does not; the message suggests the nearest name.
+        """
         if self.target not in self.header:
             hint = nearest(self.target, self.header)
-            raise ValueError(f"target: found {self.target!r}, which is no column of {self.path}; {hint}")
+            raise ValueError(f"target: found {self.target!r}, which is not a column of {self.path}; {hint}")
         inputs = [name for name in self.header if name != self.target]
         for name in drop:
             if name not in inputs:
-                what = "the target" if name == self.target else f"no column of {self.path}"
+                what = "the target" if name == self.target else f"not a column of {self.path}"
                 raise ValueError(f"drop: found {name!r}, which is {what}; {nearest(name, inputs)}")
 
     def _numbers(self, rows: list[tuple[int, list[str]]], columns: list[str]) -> Tensor:
-        """Return the numbers in some columns [N, columns]."""
+        """Return the numbers in the given columns [N, columns]."""
         places = [(self.header.index(name), name) for name in columns]
         try:
             values = [[to_number(cells[i], self.path, line, name) for i, name in places] for line, cells in rows]
@@ -102,5 +105,5 @@ class CSV:
 
 
 def by_number(name: str) -> tuple[float, str]:
-    """Sorts 2 before 10, and names after numbers."""
+    """Return a sort key: numbers by value, then other names."""
     return (float(name), name) if is_number(name) else (math.inf, name)

@@ -1,4 +1,4 @@
-"""The handwritten digits that come inside scikit-learn."""
+"""The handwritten digits included in scikit-learn."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +12,16 @@ from runner.registry import DATASETS
 
 @DATASETS.register("digits")
 class Digits:
-    """1,797 real handwritten digits of 8x8 (UCI optical recognition; Alpaydin and Kaynak 1998): nothing to download.
+    """1,797 handwritten digits of 8x8 pixels, included in scikit-learn.
 
     Args:
-        size: pixels a side after scaling up.
+        size: height and width to resize to, in pixels.
 
     Raises:
-        ValueError: size is below 1.
+        ValueError: `size` is below 1.
+
+    Source:
+        Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
     """
 
     def __init__(self, size: int = 32) -> None:
@@ -34,14 +37,16 @@ class Digits:
         )
 
     def load(self) -> Pool:
-        """Images [1797, 1, size, size] as bytes, class numbers [1797]."""
-        table = torch.from_numpy(np.loadtxt(table_path(), delimiter=",", dtype=np.uint8))  # 64 pixels of 0 to 16, class
+        """Return uint8 images [1797, 1, size, size] and class numbers [1797]."""
+        table = torch.from_numpy(
+            np.loadtxt(table_path(), delimiter=",", dtype=np.uint8)
+        )  # per row: 64 pixels from 0 to 16, and the class
         grey = table[:, :64].float().mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
         return Pool(Samples(resize(grey, self.spec.in_shape[-1]), table[:, 64].long()))
 
 
 def table_path() -> Path:
-    """Where scikit-learn keeps the digits; to import it for them would take longer than to train on them."""
+    """Return the file of the digits in scikit-learn, whose import would take longer than the training."""
     package = find_spec("sklearn")
     assert package is not None, "a dependency"
     assert package.origin is not None

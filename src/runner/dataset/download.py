@@ -1,4 +1,4 @@
-"""Fetching a dataset's published files, whole or not at all."""
+"""Download and verify the files of a dataset."""
 
 import hashlib
 import tempfile
@@ -14,24 +14,28 @@ from runner.errors import DataError
 
 
 class Published(NamedTuple):
-    """Where a file is published, over https, and the MD5 that its publisher states."""
+    """The https URL of a file, and the MD5 that its publisher states."""
 
     url: str
     md5: str
 
 
 def download(files: Mapping[str, Published], folder: Path) -> None:
-    """Downloads the files into `folder`, each verified before it takes its place.
+    """Download files; each one appears in the folder only when it is verified.
+
+    Args:
+        files: URL and MD5 of each file, by the name under which the dataset looks for it.
+        folder: folder to download to.
 
     Raises:
-        DataError: a download failed; the message names the folder and the files to place by hand.
+        DataError: a download failed; the message names the folder and the files to download by hand.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"), tempfile.TemporaryDirectory(dir=folder) as part:
             for source in files.values():
                 name = source.url.rsplit("/", 1)[-1]
-                if (folder / name).exists():  # another process was quicker
+                if (folder / name).exists():  # another process has downloaded it
                     continue
                 _fetch(source, Path(part) / name)
                 (Path(part) / name).replace(folder / name)
@@ -43,9 +47,13 @@ def download(files: Mapping[str, Published], folder: Path) -> None:
 
 
 def _fetch(source: Published, target: Path) -> None:
-    """Downloads a file and verifies it. Raises OSError; torchvision's own downloader would fall back to plain http."""
+    """Download a file and verify it. torchvision's downloader would fall back to plain http.
+
+    Raises:
+        OSError: the download failed, or the file has another MD5.
+    """
     torch.hub.download_url_to_file(source.url, str(target), progress=False)
     with target.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != source.md5:
-        raise OSError(f"{source.url} is not what was published: its MD5 is {found}, expected {source.md5}")
+        raise OSError(f"{source.url}: the MD5 is {found}, expected {source.md5}")

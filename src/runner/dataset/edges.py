@@ -1,4 +1,4 @@
-"""Random pictures and their edges."""
+"""Random images and their edges."""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,18 @@ KERNEL = torch.tensor([[1.0, 0.0, -1.0]] * 3)
 
 @DATASETS.register("edges")
 class Edges:
-    """Random pictures and what the kernel of rows 1 0 -1 makes of them (Prewitt 1970): a convolution can learn it.
+    """Random images, with the images filtered by a vertical edge kernel as targets; a convolution can learn it.
 
     Args:
-        pictures: how many.
-        size: pixels a side.
-        draw: seed of the pictures.
+        pictures: number of images.
+        size: height and width of an image, in pixels.
+        draw: seed of the images.
 
     Raises:
-        ValueError: there are no pictures, or they are smaller than the kernel.
+        ValueError: `pictures` is below 1, or `size` is below 3.
+
+    Source:
+        Prewitt 1970, "Object Enhancement and Extraction": the kernel, whose rows are 1 0 -1.
     """
 
     def __init__(self, pictures: int = 500, size: int = 8, draw: int = 0) -> None:
@@ -31,9 +34,9 @@ class Edges:
         self.spec = Spec(task="regression", in_shape=(1, size, size), out_features=(size - 2) ** 2, kernel=KERNEL)
 
     def load(self) -> Pool:
-        """Pictures [N, 1, size, size] in [0, 1) and filtered pictures [N, (size - 2)^2], row by row, both float32.
+        """Return images [N, 1, size, size] in [0, 1) and filtered images [N, (size - 2)^2], row by row, both float32.
 
-        As in every network, the kernel is not mirrored before it is laid on the picture (a cross-correlation).
+        The filter is a cross-correlation, as in `torch.nn.Conv2d`.
         """
         generator = torch.Generator().manual_seed(self.draw)
         pictures = torch.rand(self.pictures, 1, self.size, self.size, generator=generator)

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, from four IDX files like those of MNIST."""
+"""Fashion-MNIST, read from its four IDX files."""
 
 from typing import ClassVar
 
@@ -17,19 +17,23 @@ FILES = {
 
 @DATASETS.register("fashion_mnist")
 class FashionMNIST(MNIST):
-    """60,000 + 10,000 pictures of clothes of 28x28 (Xiao, Rasul and Vollgraf 2017), laid out as MNIST is.
+    """70,000 images of clothes of 28x28 pixels in ten classes, in the format of MNIST.
 
     Args:
-        root: the folder of `FashionMNIST/raw`, where torchvision puts the four IDX files; they are downloaded
-            there when they are not there.
-        size: pixels a side.
+        root: folder that contains `FashionMNIST/raw` with the four IDX files, as torchvision stores them. If they are
+            missing, they are downloaded.
+        size: height and width to resize to, in pixels.
 
     Raises:
-        ValueError: size is below 1.
+        ValueError: `size` is below 1.
+
+    Source:
+        Xiao, Rasul and Vollgraf 2017, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+        Algorithms".
     """
 
     files: ClassVar = FILES
-    places: ClassVar = ("FashionMNIST/raw",)  # not root itself: MNIST's files, of the same names, may lie there
+    places: ClassVar = ("FashionMNIST/raw",)  # not root itself, which may contain MNIST's files of the same names
     classes: ClassVar = (
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),

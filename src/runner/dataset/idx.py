@@ -13,10 +13,17 @@ from runner.errors import DataError
 
 
 def read_idx(path: Path, dims: int) -> Tensor:
-    """Bytes of an IDX file, plain or gzipped, as a uint8 tensor with `dims` dimensions.
+    """Read an IDX file of unsigned bytes, plain or compressed with gzip.
+
+    Args:
+        path: the file.
+        dims: expected number of dimensions.
+
+    Returns:
+        A uint8 tensor.
 
     Raises:
-        DataError: the file is cut, damaged, or not of this kind; the message names it.
+        DataError: the file is damaged or has another format; the message names it.
     """
     try:
         data = path.read_bytes()
@@ -26,7 +33,9 @@ def read_idx(path: Path, dims: int) -> Tensor:
         raise DataError(f"{path}: cannot be read: {error}") from error
     magic = bytes([0, 0, 8, dims])  # 8: unsigned bytes
     if data[:4] != magic:
-        raise DataError(f"{path}: not an IDX file of {dims} dimensions: starts with {data[:4]!r}, expected {magic!r}")
+        raise DataError(
+            f"{path}: not an IDX file with {dims} dimensions: it starts with {data[:4]!r}, expected {magic!r}"
+        )
     header = 4 + 4 * dims
     if len(data) < header:
         raise DataError(f"{path}: damaged: {len(data)} bytes, expected at least {header}")

@@ -1,4 +1,4 @@
-"""Pictures from a folder for each class."""
+"""Images in one folder per class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +12,26 @@ from runner.dataset.picture import picture_files, read_picture
 from runner.errors import DataError
 from runner.registry import DATASETS
 
-# Of ImageNet's pictures, as torchvision's own models expect them; for grey ones, of their brightness.
+# Statistics of ImageNet, as torchvision's models expect them, for color and for gray images.
 MEAN: dict[int, tuple[float, ...]] = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
 STD: dict[int, tuple[float, ...]] = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
 
 
 @DATASETS.register("image_folder")
 class ImageFolder:
-    """PNG and JPEG files in a folder for each class, at any depth below it; read one by one, when they are needed.
+    """PNG and JPEG images in one folder per class, at any depth below it, read one at a time.
 
-    The class folders lie in `root`; or in root/train, with root/test or root/val (or both) beside it as the
-    publisher's own splits: then test/ tests, or val/ where there is no test/; with both, val/ validates.
+    The class folders are either in `root`, or in root/train with further splits in root/test, root/val or both. If
+    there is only root/val, it is the test split.
 
     Args:
-        root: the folder.
-        size: pixels a side; pictures of another size or shape are scaled to it.
-        channels: 3 for colour, 1 for grey.
+        root: folder of the images.
+        size: height and width to resize to, in pixels.
+        channels: 3 for color, 1 for gray images.
 
     Raises:
-        ValueError: size is below 1, the folder is missing, has no class folders, or test/ has a class that train/
-            has not.
+        ValueError: `size` is below 1.
+        ValueError: `root` does not exist or has no class folders, or a class is missing in root/train.
     """
 
     def __init__(self, root: str, size: int = 64, channels: Literal[1, 3] = 3) -> None:
@@ -39,7 +39,7 @@ class ImageFolder:
             raise ValueError(f"size must be at least 1, found {size}")
         self.root, self.size, self.channels = Path(root).expanduser(), size, channels
         if not self.root.is_dir():
-            raise ValueError(f"root: found {root!r}: there is no such folder, looked for {self.root.resolve()}")
+            raise ValueError(f"root: found {root!r}: there is no such folder: {self.root.resolve()}")
         splits = {name for name in ("train", "val", "test") if (self.root / name).is_dir()}
         self.train = self.root / "train" if "train" in splits and len(splits) > 1 else self.root
         held_out = [self.root / name for name in ("test", "val") if name in splits and self.train != self.root]
@@ -48,7 +48,7 @@ class ImageFolder:
         self.classes = class_folders(self.train)
         for folder in held_out:
             if unknown := [name for name in class_folders(folder) if name not in self.classes]:
-                raise ValueError(f"root: {folder} has the class {unknown[0]!r}, which {self.train} has not")
+                raise ValueError(f"root: {folder} has the class {unknown[0]!r}, which {self.train} does not have")
         self.spec = Spec(
             task="classification",
             in_shape=(channels, size, size),
@@ -60,10 +60,10 @@ class ImageFolder:
         )
 
     def load(self) -> Pool:
-        """Pictures [channels, size, size] as bytes, read one by one, and class numbers [N].
+        """Return uint8 images [channels, size, size], which are read one at a time, and class numbers [N].
 
         Raises:
-            DataError: there is no picture for a class.
+            DataError: a class has no images.
         """
         return Pool(
             self._list(self.train),
@@ -77,28 +77,32 @@ class ImageFolder:
         for number, name in enumerate(self.classes):
             files = picture_files(folder / name)
             if not files and folder == self.train:
-                raise DataError(f"{folder / name}: no PNG or JPEG file in it")
+                raise DataError(f"{folder / name}: contains no PNG or JPEG files")
             paths += files
             targets += [number] * len(files)
         return Samples(Pictures(tuple(paths), self.size, self.channels), torch.tensor(targets, dtype=torch.long))
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Their names, sorted. Raises ValueError when there are none."""
+    """Return the names of the class folders, sorted.
+
+    Raises:
+        ValueError: there are none.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
-        raise ValueError(f"root: {folder} has no class folders in it")
+        raise ValueError(f"root: {folder} contains no class folders")
     return tuple(names)
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Picture files as inputs: `pictures[i]` reads one as bytes [channels, size, size]."""
+    """Image files as inputs: `pictures[i]` reads a uint8 image [channels, size, size]."""
 
     paths: tuple[Path, ...]
     size: int
     channels: int
-    draws: ClassVar[bool] = False  # reading a picture draws no random numbers
+    draws: ClassVar[bool] = False  # reading an image draws no random numbers
 
     def __len__(self) -> int:
         return len(self.paths)

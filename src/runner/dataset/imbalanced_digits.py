@@ -1,4 +1,4 @@
-"""The handwritten digits, some of them rare."""
+"""The handwritten digits with rare classes."""
 
 from math import ceil
 
@@ -12,26 +12,27 @@ from runner.registry import DATASETS
 
 @DATASETS.register("imbalanced_digits")
 class ImbalancedDigits:
-    """The handwritten digits inside scikit-learn with a share of each class left: some digits are rare.
+    """The handwritten digits of scikit-learn with only a share of each class.
 
     Args:
-        shares: of the digits 0 to 9, each above 0 and at most 1; at least one sample of each class is left.
-        size: pixels a side after scaling up.
+        shares: share to keep of the digits 0 to 9, in (0, 1]; at least one sample of each is kept.
+        size: height and width to resize to, in pixels.
 
     Raises:
-        ValueError: there are not ten shares, one is not a share, or size is below 1.
+        ValueError: there are not ten shares, or one is not in (0, 1].
+        ValueError: `size` is below 1.
     """
 
     def __init__(self, shares: list[float], size: int = 32) -> None:
         if len(shares) != 10:
-            raise ValueError(f"shares must be ten, one for each digit, found {len(shares)}")
+            raise ValueError(f"shares must have ten values, one per digit, found {len(shares)}")
         if not all(0 < share <= 1 for share in shares):
             raise ValueError(f"shares must be above 0 and at most 1, found {shares}")
         self.shares, self.digits = shares, Digits(size)
         self.spec = self.digits.spec
 
     def load(self) -> Pool:
-        """Images [N, 1, size, size] as bytes, class numbers [N]: the digits that are left keep their order."""
+        """Return uint8 images [N, 1, size, size] and class numbers [N], in the original order."""
         inputs, targets = self.digits.load().samples
         assert isinstance(inputs, Tensor)
         kept = torch.cat([left(targets == digit, share) for digit, share in enumerate(self.shares)]).sort().values
@@ -39,7 +40,12 @@ class ImbalancedDigits:
 
 
 def left(members: Tensor, share: float) -> Tensor:
-    """The indices of `share` of a class's members [N, bool], rounded up, evenly spread over all of them."""
+    """Return the indices of evenly spaced samples of a class.
+
+    Args:
+        members: mask [N] of the class.
+        share: share of the samples, rounded up.
+    """
     indices = members.nonzero().squeeze(1)
     count = ceil(share * len(indices))
     return indices[torch.arange(count) * len(indices) // count]

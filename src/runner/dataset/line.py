@@ -1,4 +1,4 @@
-"""A straight line, as random points."""
+"""Points on a straight line."""
 
 import torch
 
@@ -8,16 +8,17 @@ from runner.registry import DATASETS
 
 @DATASETS.register("line")
 class Line:
-    """y = slope x + intercept at random points of [0, 1).
+    """y = slope x + intercept at random points in [0, 1).
 
     Args:
-        points: how many.
-        slope, intercept: of the line.
-        noise: standard deviation of the normal noise that is added to y.
+        points: number of points.
+        slope: slope of the line.
+        intercept: value at x = 0.
+        noise: standard deviation of the normal noise added to y.
         draw: seed of the points and the noise.
 
     Raises:
-        ValueError: there are no points, or the noise is below 0.
+        ValueError: `points` is below 1, or `noise` is below 0.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Line:
         self.spec = Spec(task="regression", in_shape=(1,), out_features=1)
 
     def load(self) -> Pool:
-        """Inputs [points, 1] and targets [points, 1], both float32."""
+        """Return inputs [points, 1] and targets [points, 1], both float32."""
         generator = torch.Generator().manual_seed(self.draw)
         x = torch.rand(self.points, 1, generator=generator)
         noise = self.noise * torch.randn(self.points, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""MNIST, from its four IDX files."""
+"""MNIST, read from its four IDX files."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -20,22 +20,22 @@ FILES = {
 
 @DATASETS.register("mnist")
 class MNIST:
-    """60,000 + 10,000 handwritten digits of 28x28 (LeCun, Cortes and Burges).
+    """70,000 handwritten digits of 28x28 pixels.
 
     Args:
-        root: the folder of the four IDX files (or of `MNIST/raw`, as torchvision lays them); they are
-            downloaded into it when they are not there.
-        size: pixels a side.
+        root: folder with the four IDX files, or with `MNIST/raw`, where torchvision stores them. If they are missing,
+            they are downloaded.
+        size: height and width to resize to, in pixels.
 
     Raises:
-        ValueError: size is below 1.
+        ValueError: `size` is below 1.
+
+    Source:
+        LeCun, Cortes and Burges, "The MNIST Database of Handwritten Digits".
     """
 
     files: ClassVar = FILES
-    places: ClassVar[tuple[str, ...]] = (
-        ".",
-        "MNIST/raw",
-    )  # below root; downloads go to the last one, where torchvision puts them
+    places: ClassVar[tuple[str, ...]] = (".", "MNIST/raw")  # folders below root; downloads go to the last one
     classes: ClassVar = tuple("0123456789")
     mean: ClassVar = (0.1307,)
     std: ClassVar = (0.3081,)
@@ -55,13 +55,17 @@ class MNIST:
         )
 
     def fetch(self) -> None:
-        """Download the files that are missing. Raises DataError when that fails."""
+        """Download the missing files.
+
+        Raises:
+            DataError: the download failed.
+        """
         missing = {name: source for name, source in self.files.items() if self._find(name) is None}
         if missing:
             download(missing, self.root / self.places[-1])
 
     def load(self) -> Pool:
-        """Images [N, 1, size, size] as bytes and class numbers [N], for training and for testing.
+        """Return uint8 images [N, 1, size, size] and class numbers [N], with a test set.
 
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
@@ -81,5 +85,5 @@ class MNIST:
         if len(images) != len(labels):
             raise DataError(f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path}")
         if len(labels) and labels.max() > 9:
-            raise DataError(f"{labels_path}: found the label {labels.max()}, allowed are 0 to 9")
+            raise DataError(f"{labels_path}: found label {labels.max()}; allowed: 0 to 9")
         return Samples(resize(images.unsqueeze(1), self.spec.in_shape[-1]), labels.long())

@@ -1,4 +1,4 @@
-"""A parabola, as points."""
+"""Points on a parabola."""
 
 import torch
 
@@ -8,13 +8,13 @@ from runner.registry import DATASETS
 
 @DATASETS.register("parabola")
 class Parabola:
-    """y = x^2 - 0.5 x + 1.5625 at evenly spaced points of [0, 1], both ends included.
+    """y = x^2 - 0.5 x + 1.5625 at evenly spaced points in [0, 1], including both ends.
 
     Args:
-        points: how many.
+        points: number of points.
 
     Raises:
-        ValueError: there are fewer than two points.
+        ValueError: `points` is below 2.
     """
 
     def __init__(self, points: int = 10) -> None:
@@ -24,6 +24,6 @@ class Parabola:
         self.spec = Spec(task="regression", in_shape=(1,), out_features=1)
 
     def load(self) -> Pool:
-        """Inputs [points, 1] and targets [points, 1], both float32."""
+        """Return inputs [points, 1] and targets [points, 1], both float32."""
         x = torch.linspace(0, 1, self.points)[:, None]
         return Pool(Samples(x, x**2 - 0.5 * x + 1.5625))

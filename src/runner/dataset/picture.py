@@ -1,4 +1,4 @@
-"""PNG and JPEG files as inputs: the one reader of them, for training and for predictions."""
+"""Read PNG and JPEG files, for training and for predictions."""
 
 from pathlib import Path
 
@@ -18,26 +18,29 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def read_picture(path: Path, in_shape: tuple[int, int, int]) -> Tensor:
-    """Read a PNG or JPEG file of any size and mode as bytes [C, H, W].
+    """Read a PNG or JPEG file of any size and color mode.
 
     Args:
         path: the file.
-        in_shape: channels (1 or 3), height and width of the result.
+        in_shape: number of channels (1 or 3), height and width of the result.
+
+    Returns:
+        A uint8 image [C, H, W].
 
     Raises:
-        DataError: the file is not such a picture, or is damaged; the message names it.
+        DataError: the file is damaged or has another format; the message names it.
     """
     from PIL import Image
 
     channels, height, width = in_shape
     try:
-        # Only these two: for other formats Pillow may start another program, as Ghostscript for an EPS file.
+        # Only these formats: for others Pillow may start another program, such as Ghostscript for EPS.
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            deep = image.mode.startswith("I")  # 16 bits a pixel, which PIL would cut off at 255
+            deep = image.mode.startswith("I")  # 16 bits per pixel, which Pillow would clip at 255
             eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
             mode = "RGB" if channels == 3 else "L"
             pixels = np.asarray(eight if eight.mode == mode else eight.convert(mode))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as a picture: {error}") from error
+        raise DataError(f"{path}: cannot be read as an image: {error}") from error
     picture = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1), order="C"))
     return picture if picture.shape[-2:] == (height, width) else resize(picture[None], (height, width))[0]

@@ -8,26 +8,26 @@ from runner.registry import DATASETS
 
 @DATASETS.register("random_pairs")
 class RandomPairs:
-    """Inputs and targets drawn from a normal distribution: what a model makes of them, it has learned by heart.
+    """Random inputs and targets from a normal distribution, which a model can only memorize.
 
     Args:
-        pairs: how many.
-        shape: of an input.
-        numbers: in a target.
-        draw: seed of the pairs.
+        pairs: number of samples.
+        shape: shape of an input.
+        numbers: number of values in a target.
+        draw: seed of the samples.
 
     Raises:
-        ValueError: there are no pairs, or an input or a target has no numbers.
+        ValueError: `pairs`, `numbers` or a dimension of `shape` is below 1.
     """
 
     def __init__(self, pairs: int = 1, shape: tuple[int, ...] = (1, 32, 32), numbers: int = 10, draw: int = 0) -> None:
         if not shape or min(pairs, numbers, *shape) < 1:
-            raise ValueError(f"needs at least 1 of all, found {pairs} pairs of {shape} and {numbers} numbers")
+            raise ValueError(f"pairs, numbers and shape must be at least 1, found {pairs}, {numbers} and {shape}")
         self.pairs, self.draw = pairs, draw
         self.spec = Spec(task="regression", in_shape=tuple(shape), out_features=numbers)
 
     def load(self) -> Pool:
-        """Inputs [pairs, *in_shape] and targets [pairs, numbers], both float32."""
+        """Return inputs [pairs, *shape] and targets [pairs, numbers], both float32."""
         generator = torch.Generator().manual_seed(self.draw)
         inputs = torch.randn(self.pairs, *self.spec.in_shape, generator=generator)
         return Pool(Samples(inputs, torch.randn(self.pairs, self.spec.out_features, generator=generator)))

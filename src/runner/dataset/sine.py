@@ -1,4 +1,4 @@
-"""Stretches of sine waves."""
+"""Segments of sine waves."""
 
 import math
 
@@ -7,21 +7,21 @@ import torch
 from runner.dataset.base import Pool, Samples, Spec
 from runner.registry import DATASETS
 
-SHORTEST, LONGEST = 8.0, 32.0  # values in a period
+SHORTEST, LONGEST = 8.0, 32.0  # values per period
 
 
 @DATASETS.register("sine")
 class Sine:
-    """Stretches of sine waves of random period and phase, each with the stretch that follows it.
+    """Segments of sine waves of random period and phase, with the segments that follow as targets.
 
     Args:
-        waves: how many.
-        length: values of a stretch.
-        noise: standard deviation of the normal noise that is added to the inputs.
+        waves: number of waves.
+        length: number of values in a segment.
+        noise: standard deviation of the normal noise added to the inputs.
         draw: seed of the waves and the noise.
 
     Raises:
-        ValueError: there are no waves or values, or the noise is below 0.
+        ValueError: `waves` or `length` is below 1, or `noise` is below 0.
     """
 
     def __init__(self, waves: int = 500, length: int = 32, noise: float = 0.0, draw: int = 0) -> None:
@@ -35,7 +35,7 @@ class Sine:
         self.spec = Spec(task="regression", in_shape=(length, 1), out_features=length)
 
     def load(self) -> Pool:
-        """Inputs [waves, length, 1], a value at each time, and the next `length` values [waves, length]."""
+        """Return inputs [waves, length, 1] and the values that follow [waves, length], both float32."""
         generator = torch.Generator().manual_seed(self.draw)
         period = SHORTEST + (LONGEST - SHORTEST) * torch.rand(self.waves, 1, generator=generator)
         phase = torch.rand(self.waves, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""CSV files: the one reader of them, for training and for predictions."""
+"""Read CSV files, for training and for predictions."""
 
 import csv
 import math
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from runner.errors import DataError
 
-NAMED = 8  # names in a message, at most
+NAMED = 8  # largest number of names in a message
 
 
 class NotANumber(DataError):
-    """A cell that must be a number is none; the message names file, line and column."""
+    """A cell is not a number; the message names file, line and column."""
 
     def __init__(self, path: Path, line: int, column: str, cell: str) -> None:
         self.column = column
@@ -20,14 +20,14 @@ class NotANumber(DataError):
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file with their line numbers, cells stripped and blank rows left out.
+    """Yield the line number and the stripped cells of each row; blank rows are skipped.
 
     Raises:
-        DataError: the file cannot be read as text, is empty, or a row has another length; the message names it.
+        DataError: the file cannot be read, is empty, or has rows of different lengths; the message names it.
     """
     length = None
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark before the first name
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             reader = csv.reader(file, strict=True)
             for row in reader:
                 cells = [cell.strip() for cell in row]
@@ -46,19 +46,19 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def read_table(
     path: Path, size: int, columns: Sequence[str] = (), left_out: Sequence[str] = ()
 ) -> Iterator[tuple[int, list[float]]]:
-    """Yield the inputs in each row of a table, in the order of the training, with their line numbers.
+    """Yield the line number and the inputs of each row, in the column order of the training.
 
-    With a header, columns are matched by name and may come in any order. Without one, values are taken by position.
+    With a header, columns are matched by name and may have any order. Without one, they are matched by position.
 
     Args:
         path: the CSV file.
-        size: numbers in an input.
-        columns: the names of the inputs in training; empty where they have none.
-        left_out: names of columns that may be there too, such as the target's.
+        size: number of values in an input.
+        columns: names of the inputs in the training; empty if they have none.
+        left_out: names of further columns that are ignored, such as the target.
 
     Raises:
-        DataError: as `read_rows`; or a column is missing or unknown, a cell is not a number, or there are too few or
-            too many of them.
+        DataError: the file cannot be read, a column is missing or unknown, a cell is not a number, or a row has the
+            wrong number of values.
     """
     rows = read_rows(path)
     first = next(rows)
@@ -67,7 +67,7 @@ def read_table(
         places = list(range(len(names)))
         rows, names = chain([first], rows), [str(place + 1) for place in places]
     if len(places) != size:
-        raise DataError(f"{path}: {len(places)} numbers in a row, the model takes {size}{_named(': ', columns)}")
+        raise DataError(f"{path}: found {len(places)} values per row, expected {size}{_named(': ', columns)}")
     for line, cells in rows:
         yield line, [to_number(cells[place], path, line, names[place]) for place in places]
 
@@ -75,10 +75,16 @@ def read_table(
 def match_header(
     path: Path, first: tuple[int, list[str]], columns: Sequence[str], left_out: Sequence[str]
 ) -> list[int] | None:
-    """Return where in a row the columns are; None when the first row is one of numbers, not of names.
+    """Return the position of each column; None if the first row contains numbers instead of names.
+
+    Args:
+        path: the file, for messages.
+        first: line number and cells of the first row.
+        columns: names of the inputs in the training.
+        left_out: names of further columns that are ignored.
 
     Raises:
-        DataError: it is neither; the message has the names that are missing or unknown.
+        DataError: the first row is neither; the message lists the missing and the unknown names.
     """
     line, cells = first
     missing = [name for name in columns if name not in cells]
@@ -90,7 +96,7 @@ def match_header(
         return None
     if not columns and all(map(_is_name, cells)):
         return list(range(len(cells)))
-    problem = f"{path}: line {line} is neither a row of numbers nor the names of the columns"
+    problem = f"{path}: line {line}: neither numbers nor the names of the columns"
     if not columns:
         raise DataError(f"{problem}: found {', '.join(cells[:NAMED])}")
     raise DataError(
@@ -99,20 +105,29 @@ def match_header(
 
 
 def distinct(names: list[str], path: Path) -> list[str]:
-    """Return the names of columns. Raises DataError when two are equal."""
+    """Return the column names.
+
+    Raises:
+        DataError: two are equal.
+    """
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name in {', '.join(names)}")
     return names
 
 
 def to_number(cell: str, path: Path, line: int, column: str) -> float:
-    """Return the number in a cell. Raises NotANumber when it holds no finite one."""
+    """Return the number in a cell.
+
+    Raises:
+        NotANumber: the cell does not contain a finite number.
+    """
     if not is_number(cell):
         raise NotANumber(path, line, column, cell)
     return float(cell)
 
 
 def is_number(cell: str) -> bool:
+    """Return whether a cell contains a finite number."""
     try:
         return math.isfinite(float(cell))
     except ValueError:
@@ -120,7 +135,7 @@ def is_number(cell: str) -> bool:
 
 
 def _is_name(cell: str) -> bool:
-    """Whether a cell can only be a name, not a mistyped number such as 0,5 or nan."""
+    """Return whether a cell is a name, rather than a mistyped number such as 0,5 or nan."""
     try:
         float(cell)
     except ValueError:
@@ -129,7 +144,7 @@ def _is_name(cell: str) -> bool:
 
 
 def _named(start: str, names: Sequence[str]) -> str:
-    """Return some names after a start; nothing when there are none."""
+    """Return the first names after a start; "" if there are none."""
     if not names:
         return ""
     return start + ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -1,7 +1,8 @@
-"""The processes that train one model together: what `torchrun` starts, each with its share of every batch.
+"""Data-parallel training in several processes, started by torchrun.
 
-All build the same parts from the same seed, make the same decisions, and have the same weights after every step: the
-gradients of their shares are added up before it. The first of them, the leader, alone has a folder, logs and saves.
+Each process gets its share of every batch. All ranks build the same parts from the same seed, make the same decisions,
+and have the same weights after every step, because their gradients are summed before it. Only rank 0 has a run folder,
+logs and saves.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,15 +22,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run; by default this one alone, for which nothing here does anything.
+    """The processes of a run. With a single one, which is the default, nothing is communicated.
 
-    What all are asked for (gradients, `totals`, `any`, `gather`, `tell`, `align`) all must call, in the same order.
+    All ranks must call the collective methods (`add_up_gradients`, `totals`, `any`, `gather`, `broadcast`, `align`) in
+    the same order. These raise RunnerError if communication fails, for example because another process has ended.
 
     Args:
-        rank: of this process, from 0 on. size: how many there are.
-
-    Raises:
-        RunnerError: a message did not get through, as when another process has ended.
+        rank: rank of this process.
+        size: world size.
     """
 
     rank: int = 0
@@ -37,21 +37,22 @@ class World:
 
     @property
     def leads(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     @property
     def salt(self) -> tuple[int, ...]:
-        """What tells this process's random numbers from those of the leader, whose are those of a run by itself."""
+        """The part of a seed's purpose that differs between ranks; empty for rank 0, as in a single process."""
         return () if self.leads else (self.rank,)
 
     def share(self, samples: Tensor) -> Tensor:
-        """This process's part of a batch [B, ...]; the parts differ in length by one at most."""
+        """Return this rank's share of a batch [B, ...]; the shares differ in length by at most one."""
         return samples if self.size == 1 else samples.tensor_split(self.size)[self.rank]
 
     def add_up_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Makes each parameter's gradient the sum of all processes' ones, on their device, in one message.
+        """Sum the gradients over all ranks, in one message.
 
-        A parameter without a gradient counts as one with zeros: another process may have one for it.
+        A missing gradient counts as zero, because another rank may have one.
         """
         if self.size == 1:
             return
@@ -62,49 +63,49 @@ class World:
             grads.append(parameter.grad)
         parts = [torch.view_as_real(grad) if grad.is_complex() else grad for grad in grads]
         message = torch.cat([part.flatten() for part in parts])
-        with together():
+        with explained_errors():
             dist.all_reduce(message)
         for part, total in zip(parts, message.split([part.numel() for part in parts]), strict=True):
             part.copy_(total.view_as(part))
 
     def totals(self, numbers: Sequence[float]) -> list[float]:
-        """The sum of all processes' numbers, one by one; no device is waited for."""
+        """Return the sum of each number over all ranks, without synchronizing the device."""
         if self.size == 1:
             return list(numbers)
         message = torch.tensor(numbers, dtype=torch.float64)
-        with together():
+        with explained_errors():
             dist.all_reduce(message)
         return message.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether a process says so."""
+        """Return whether the flag is set on any rank."""
         return flag if self.size == 1 else self.totals([flag])[0] > 0
 
     def gather(self, value: T) -> list[T]:
-        """The values of the others, for the leader."""
+        """Return the values of the other ranks on rank 0, and [] on the others."""
         if self.size == 1:
             return []
         values: list[Any] | None = [None] * self.size if self.leads else None
-        with together():
+        with explained_errors():
             dist.gather_object(value, values)
         return values[1:] if values else []
 
-    def tell(self, value: T) -> T:
-        """The leader's value, for all."""
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0."""
         if self.size == 1:
             return value
         values = [value]
-        with together():
+        with explained_errors():
             dist.broadcast_object_list(values)
         return values[0]
 
     def align(self, module: nn.Module) -> None:
-        """Gives a module's buffers the leader's values: the statistics of batch normalisation, to validate with.
+        """Broadcast the buffers of a module, such as the statistics of batch normalization, before a validation.
 
-        While they train, each process has its own.
+        During training, each rank has its own.
         """
         if self.size > 1:
-            with together():
+            with explained_errors():
                 for buffer in module.buffers():
                     dist.broadcast(buffer, 0)
 
@@ -114,17 +115,17 @@ ALONE = World()
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Meets the other processes that torchrun started; without it this one is alone.
+    """Join the process group of torchrun; without torchrun, the world is this process.
 
     Args:
-        device: where this one computes, and has gradients.
+        device: device of this rank.
     """
     if world_size() == 1:
         yield ALONE
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    with together():
+    with explained_errors():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size())
@@ -133,10 +134,10 @@ def joined(device: torch.device) -> Iterator[World]:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Tells torch's errors of a message that did not get through in our words."""
+def explained_errors() -> Iterator[None]:
+    """Turn errors of torch.distributed into a RunnerError."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise RunnerError(f"torchrun: no message gets through to the other processes of this run: {reason}") from error
+        raise RunnerError(f"torchrun: cannot communicate with the other processes of this run: {reason}") from error

@@ -1,4 +1,4 @@
-"""environment.json: what a run ran on, so that it can be run again."""
+"""The contents of environment.json, which are needed to reproduce a run."""
 
 import os
 import platform
@@ -17,7 +17,11 @@ MOST_BYTES = 1_000_000
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Versions, device, host, the command line, and the commit and changes of the folder it was given in."""
+    """Return versions, device, host and command line, and the git commit and changes of the current folder.
+
+    Args:
+        device: description of the device.
+    """
     commit = _git(["rev-parse", "HEAD"])
     return {
         "python": platform.python_version(),
@@ -40,7 +44,7 @@ def _version(name: str) -> str | None:
 
 
 def _diff() -> str | None:
-    """Return the changes since the last commit; no program that the repository's own settings name is run for it."""
+    """Return the changes since the last commit, without running programs from the repository's own settings."""
     settings = {"core.fsmonitor": "false"}
     filters = _git(["config", "--show-scope", "--name-only", "--get-regexp", r"^filter\."]) or ""
     for line in filters.splitlines():
@@ -51,7 +55,7 @@ def _diff() -> str | None:
 
 
 def _git(arguments: list[str], settings: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """Return what git prints, `MOST_BYTES` of it at most; None where there is no repository or no git."""
+    """Return the output of git, up to `MOST_BYTES`; None without a repository or without git."""
     first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
     environment = os.environ | {"GIT_CONFIG_COUNT": str(first + len(settings))}
     for number, (key, value) in enumerate(settings.items(), first):

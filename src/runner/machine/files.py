@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never a torn one."""
+"""Write files atomically, and lock them."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,12 @@ from filelock import FileLock
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes beside `path`, syncs to the disk, and renames over it.
+    """Write a file so that a crash leaves the old or the new contents, never a part.
+
+    The data is written to a temporary file in the same folder, synced to the disk, and renamed.
 
     Raises:
-        OSError: the disk refused; `path` is as it was, and nothing is left beside it.
+        OSError: the file cannot be written; the old one is unchanged, and no temporary file is left.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -29,7 +31,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes new names in a folder last through a power cut."""
+    """Sync a folder to the disk, so that new names in it survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -39,30 +41,34 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock by a file made for it, in a folder that is there; the system frees it when the process dies.
+    """Hold a lock file, which the system releases when the process dies.
 
-    Forked children, such as the workers of a DataLoader, do not hold it: filelock closes the file in them.
+    Forked children, such as DataLoader workers, do not hold it: filelock closes the file in them.
+
+    Args:
+        path: the lock file, in an existing folder.
+        wait: whether to wait while another process holds the lock.
 
     Raises:
-        Timeout: another process holds it, and `wait` is false.
-        OSError: the file cannot be made, or its file system has no locks.
+        Timeout: another process holds the lock, and `wait` is false.
+        OSError: the file cannot be created, or the file system has no locks.
     """
-    if not path.parent.is_dir():  # filelock would make it
+    if not path.parent.is_dir():  # filelock would create it
         raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(path.parent))
-    # Not a soft lock where the file system has no others: it would outlive a process that is killed.
+    # No fallback to a soft lock, which would outlive a killed process.
     with FileLock(path, blocking=wait, fallback_to_soft=False):
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # while it is held: filelock takes no lock of a file that has lost its name
+            path.unlink(missing_ok=True)  # still locked: filelock does not lock a file that has been deleted
 
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same file, also on other machines that share its folder.
+    """Exclude other processes that work on the same file, also on other machines that share the folder.
 
     Raises:
-        OSError: the folder is not there, or its file system has no locks.
+        OSError: the folder does not exist, or the file system has no locks.
     """
     with system_lock(path.with_name(f".{path.name}.lock")):
         yield

@@ -1,4 +1,4 @@
-"""Random numbers as a function of the run's seed, their purpose and the epoch, never of earlier draws."""
+"""Random numbers as a function of the seed, their purpose and the epoch, never of earlier draws."""
 
 import hashlib
 import os
@@ -35,9 +35,9 @@ def seed_cpu(seed: int) -> None:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Make an accelerator deterministic; CPU operators are so already."""
+    """Use deterministic algorithms on an accelerator; those on the CPU are deterministic already."""
     if device.type != "cpu":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False

@@ -1,59 +1,59 @@
-"""A signal asks the run to stop; the loop finishes the step in hand, saves and leaves."""
+"""Stop on a signal: the loop finishes the current step, saves and exits."""
 
 import signal
 import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the driver of a sweep does without torch
+if TYPE_CHECKING:  # avoids importing torch in the driver of a sweep
     from runner.machine.distributed import World
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-TOLD_TWICE = 0.25  # seconds within which two signals are one request: from the terminal, and from who started us
+SAME_REQUEST = 0.25  # seconds; Ctrl-C may arrive twice, from the terminal and from the launcher, and counts once
 
 
 class Stop:
-    """While entered, SIGINT, SIGTERM and SIGUSR1 set `requested`; unless `can_wait` is set they raise too.
+    """A context in which SIGINT, SIGTERM and SIGUSR1 set `requested`.
 
-    What they raise is KeyboardInterrupt, which no library takes for a fault.
+    Unless `can_wait` is set, they also raise KeyboardInterrupt, which libraries do not treat as an error.
 
     Args:
-        also: another signal that does.
-        world: processes that are to stop after the same step: `requested` is set when they `agree`.
+        also: further signals.
+        world: processes that stop after the same step; `requested` is then set by `agree`.
     """
 
     def __init__(self, *also: signal.Signals, world: "World | None" = None) -> None:
         self.signals = (*SIGNALS, *also)
         self.world = world if world is not None and world.size > 1 else None
-        self._heard: signal.Signals | None = None  # by this process
-        self._agreed: signal.Signals | None = None  # with the others of the world
-        self.times = 0  # how often it was requested
-        self._last = -TOLD_TWICE
-        self.can_wait = False  # the loop looks at `requested` after each step
+        self._heard: signal.Signals | None = None  # received by this process
+        self._agreed: signal.Signals | None = None  # agreed with the other ranks
+        self.times = 0  # number of requests
+        self._last = -SAME_REQUEST
+        self.can_wait = False  # set while the loop checks `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
 
     @property
     def requested(self) -> signal.Signals | None:
-        """The signal, once it counts."""
+        """The signal, or None; with several processes, only after all have agreed."""
         return self._heard if self.world is None or not self.can_wait else self._agreed
 
     def agree(self) -> None:
-        """Called by all processes after the same step: all stop when one of them was signalled."""
+        """Stop if any rank has received a signal. All ranks call this after the same step."""
         if self.world is not None and self.world.any(self._heard is not None):
             self._agreed = self._heard or signal.SIGTERM
 
     def alone(self) -> None:
-        """From now on nobody has to agree: the other processes are done."""
+        """Stop without agreement from now on, because the other ranks have finished."""
         self.world = None
 
     @property
     def cut_short(self) -> bool:
-        """Whether a signal raised: the code that it fell into may have made an error of its own of it."""
+        """Whether a signal has raised KeyboardInterrupt, which other code may have turned into another error."""
         return self._heard is not None and not self.can_wait
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, else 143: a request to end, or a preemption."""
+        """130 for SIGINT, 143 for the other signals."""
         return 130 if self.requested == signal.SIGINT else 143
 
     def __enter__(self) -> "Stop":
@@ -67,13 +67,13 @@ class Stop:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Afterwards: lets who handled the signal before, if it came, have it too."""
+        """Raise the signal again, for the handler that was installed before. Call this after the context."""
         if self.requested is not None:
             signal.raise_signal(self.requested)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         first, now = self._heard is None, time.monotonic()
-        if now - self._last > TOLD_TWICE:
+        if now - self._last > SAME_REQUEST:
             self.times, self._last = self.times + 1, now
         self._heard = self._heard or signal.Signals(number)
         if first and not self.can_wait:

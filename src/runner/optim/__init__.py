@@ -1,13 +1,13 @@
-"""Optimizers: those of torch as they are, and gradient descent by hand.
+"""Optimizers: those of torch.optim, and hand-written gradient descent.
 
-torch's SparseAdam is left out: it takes sparse gradients only, which no model here has.
+SparseAdam is not included, because it supports only sparse gradients, which no model here has.
 """
 
 from torch import optim
 
 from runner.registry import OPTIMIZERS
 
-TORCHS: dict[str, type[optim.Optimizer]] = {
+TORCH: dict[str, type[optim.Optimizer]] = {
     "adadelta": optim.Adadelta,
     "adafactor": optim.Adafactor,
     "adagrad": optim.Adagrad,
@@ -23,5 +23,5 @@ TORCHS: dict[str, type[optim.Optimizer]] = {
     "rprop": optim.Rprop,
     "sgd": optim.SGD,
 }
-for name, optimizer in TORCHS.items():
-    OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it sees all gradients as one vector
+for name, optimizer in TORCH.items():
+    OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it views all gradients as one vector

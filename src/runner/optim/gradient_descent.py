@@ -1,4 +1,4 @@
-"""Gradient descent, as one would write it by hand."""
+"""Hand-written gradient descent."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,14 @@ from runner.registry import OPTIMIZERS
 
 @OPTIMIZERS.register("gradient_descent")
 class GradientDescent(Optimizer):
-    """w = w - lr * grad, and nothing else: to the last bit what `torch.optim.SGD` does without momentum.
+    """Gradient descent, w = w - lr * grad; equal bit for bit to `torch.optim.SGD` without momentum.
 
     Args:
-        lr: the learning rate.
+        params: parameters or parameter groups.
+        lr: learning rate.
 
     Raises:
-        ValueError: lr is negative.
+        ValueError: `lr` is negative.
     """
 
     def __init__(self, params: ParamsT, lr: float = 0.01) -> None:

@@ -1,4 +1,4 @@
-"""Fused SGD for parameters that get their first gradient later than others."""
+"""Late first gradients in fused SGD."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from torch.optim import SGD, Optimizer
 
 
 def allow_late_gradients(optimizer: Optimizer) -> None:
-    """Let fused SGD take up parameters after its first step, which torch refuses with a TypeError.
+    """Let parameters get their first gradient after the first step, for which torch's fused SGD raises a TypeError.
 
-    The hook removes itself once all parameters have their momentum.
+    A hook before each step creates their momentum buffers; it removes itself when all parameters have one.
     """
     if not isinstance(optimizer, SGD) or not all(group["fused"] for group in optimizer.param_groups):
         return
@@ -23,15 +23,15 @@ def allow_late_gradients(optimizer: Optimizer) -> None:
 
 @torch.no_grad()
 def _start_momentum(sgd: Optimizer, group: dict[str, Any]) -> int:
-    """Give late parameters the buffer from which torch's step leads to their gradient, as at a first step.
+    """Create the momentum buffers of late parameters so that their next step is like a first step.
 
     Returns:
-        How many parameters had no buffer.
+        The number of parameters without a buffer.
     """
     if group["momentum"] == 0:
         return 0
     missing = [p for p in group["params"] if sgd.state[p].get("momentum_buffer") is None]
-    if missing and len(missing) < len(group["params"]):  # else torch's own first step
+    if missing and len(missing) < len(group["params"]):  # otherwise torch creates the buffers in its first step
         for parameter in missing:
             if parameter.grad is not None:
                 gradient = -parameter.grad if group["maximize"] else parameter.grad

@@ -66,7 +66,7 @@ def run(order: Order, folder: Callable[[], Path]) -> int:
         CheckpointError: it has checkpoints, and none is good. In all these cases nothing was touched.
     """
     with joined(resolve(order.config.device.name)) as world:
-        place = world.tell(folder() if world.leads else Path())
+        place = world.broadcast(folder() if world.leads else Path())
         return lead(order, world, place) if world.leads else follow(order, world, place)
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedulers: torch's, some by a function here; `interval` in their YAML says when they step."""
+"""Learning-rate schedulers: those of torch, and own ones. `interval` in the YAML file says when they step."""
 
 from torch.optim import lr_scheduler
 

@@ -1,4 +1,4 @@
-"""From a checked config to the parts of a run."""
+"""Build the parts of a run from a checked config."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,20 +26,22 @@ from runner.training.parts import Parts
 
 
 def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | None = None) -> Parts:
-    """Reads the data and builds every part, seeded, on the config's device; `world` shares its batches.
+    """Read the data and build all parts on the config's device.
 
     Args:
-        trained: the spec in a checkpoint, for a model that is not trained any further: its inputs are as in training.
+        config: a checked config.
+        world: the processes that train together.
+        trained: spec in the checkpoint of a model that is evaluated, not trained; its inputs are normalized as in
+            training.
+
+    Returns:
+        The parts, seeded by the config.
 
     Raises:
-        ConfigError: the parts do not fit together. DataError: the dataset cannot be read.
+        ConfigError: the parts do not fit together.
+        DataError: the dataset cannot be read.
     """
-    device = resolve(config.device.name)
-    if config.device.deterministic:
-        make_deterministic(device)
-    if config.device.tf32 is not None:
-        allow_tf32(device, config.device.tf32)
-
+    device = prepare_device(config)
     dataset = build_dataset(config)
     spec = dataset.spec
     splits = split_dataset(config, dataset)
@@ -47,13 +49,10 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         spec = measure(spec, splits.train)
     else:
         spec, splits = as_trained(spec, splits, trained)
-    train = batches(config, splits.train, spec, device, world, training=True)
-    check_shares(train)
+    train = training_batches(config, splits.train, spec, device, world)
 
     seed_everything(derive(config.seed, "weights"))
     model = build_model(config, spec).to(device)
-    if (spec.target_mean, spec.target_std) != (0, 1):
-        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     optimizer = build_optimizer(config, model)
     loss = build_loss(config, spec, class_counts(spec, splits.train.targets)).to(device)
     parts = Parts(
@@ -68,8 +67,8 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         scheduler=build_scheduler(config, optimizer, len(train)),
         scaler=torch.amp.GradScaler(device.type, enabled=config.trainer.precision == "fp16"),
         train=train,
-        val=batches(config, splits.val, spec, device, world),
-        test=batches(config, splits.test, spec, device),
+        val=evaluation_batches(config, splits.val, spec, device, world),
+        test=evaluation_batches(config, splits.test, spec, device),
         data=fingerprint(splits.train),
         world=world,
     )
@@ -77,16 +76,27 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
     return parts
 
 
+def prepare_device(config: Config) -> torch.device:
+    """Return the device of the run, with its numerical settings applied."""
+    device = resolve(config.device.name)
+    if config.device.deterministic:
+        make_deterministic(device)
+    if config.device.tf32 is not None:
+        allow_tf32(device, config.device.tf32)
+    return device
+
+
 def build_dataset(config: Config) -> Dataset:
+    """Build the dataset; no sample is read yet."""
     dataset: Dataset = DATASETS.build(config.dataset.name, config.dataset.values)
     return dataset
 
 
 def fetch_data(config: Config) -> None:
-    """Has a dataset that is published fetch the files that are not there yet.
+    """Download the dataset's files, if it can be downloaded and they are missing.
 
     Raises:
-        DataError: a download failed; the message names the files and their folder.
+        DataError: the download failed; the message names the files and their folder.
     """
     if hasattr(DATASETS.get(config.dataset.name).component, "fetch"):
         dataset: Any = build_dataset(config)
@@ -94,14 +104,18 @@ def fetch_data(config: Config) -> None:
 
 
 def split_dataset(config: Config, dataset: Dataset) -> Splits:
+    """Load the samples and split them.
+
+    Raises:
+        DataError: a split is empty, or the targets do not have the shape in the spec.
+    """
     choice, spec = config.dataset, dataset.spec
     splits = split(
         dataset.load(),
         seed=choice.seed,
         val_share=choice.val_share,
         test_share=choice.test_share,
-        folds=choice.folds,
-        fold=choice.fold,
+        fold=None if choice.folds is None or choice.fold is None else (choice.fold, choice.folds),
     )
     for name, samples in splits._asdict().items():
         if len(samples.targets) == 0:
@@ -113,27 +127,25 @@ def split_dataset(config: Config, dataset: Dataset) -> Splits:
 
 
 def class_counts(spec: Spec, targets: Tensor) -> Tensor:
-    """Samples of each class [K]; for regression nothing is counted."""
+    """Return the number of samples of each class [K]; an empty tensor for regression."""
     return torch.bincount(targets, minlength=spec.out_features) if spec.task == "classification" else torch.zeros(0)
 
 
-def batches(
-    config: Config,
-    samples: Samples,
-    spec: Spec,
-    device: torch.device,
-    world: World = ALONE,
-    training: bool = False,
-) -> Batches:
-    source: Source
+def open_source(config: Config, samples: Samples, device: torch.device, seed: int | None = None) -> Source:
+    """Return the samples of a split in memory or streamed, as `dataset.in_memory` says."""
     if config.dataset.in_memory:
-        source = InMemory(samples, device, config.seed if training else None)
-    else:
-        source = Streamed(samples, device, config.dataset.workers)
-    if not training:
-        return Batches(source, spec, config.trainer.eval_batch_size, world=world)
-    return Batches(
-        source,
+        return InMemory(samples, device, seed)
+    return Streamed(samples, device, config.dataset.workers)
+
+
+def training_batches(config: Config, samples: Samples, spec: Spec, device: torch.device, world: World) -> Batches:
+    """Return the batches of the training split: shuffled and augmented.
+
+    Raises:
+        ConfigError: a batch has fewer samples than there are processes.
+    """
+    batches = Batches(
+        open_source(config, samples, device, config.seed),
         spec,
         config.trainer.batch_size,
         seed=config.seed,
@@ -141,10 +153,23 @@ def batches(
         augment=build_augment(config),
         world=world,
     )
+    check_shares(batches)
+    return batches
+
+
+def evaluation_batches(
+    config: Config, samples: Samples, spec: Spec, device: torch.device, world: World = ALONE
+) -> Batches:
+    """Return the batches of the validation or test split, in the order of the samples."""
+    return Batches(open_source(config, samples, device), spec, config.trainer.eval_batch_size, world=world)
 
 
 def check_shares(train: Batches) -> None:
-    """Raises ConfigError when a training batch has no sample for a process of the world."""
+    """Check that the smallest training batch has a sample for each process.
+
+    Raises:
+        ConfigError: it has not.
+    """
     last = train.samples - (len(train) - 1) * train.size
     if last < train.world.size:
         raise ConfigError(
@@ -154,37 +179,46 @@ def check_shares(train: Batches) -> None:
 
 
 def build_augment(config: Config) -> Augment | None:
-    """The random changes of training pictures; None where nothing would change."""
+    """Return the augmentation of the training images; None if it would change nothing."""
     choice = config.dataset.augment
     augment = None if choice is None else Augment(**choice.model_dump())
     return None if augment == Augment() else augment
 
 
 def build_model(config: Config, spec: Spec) -> nn.Module:
+    """Build the model, in the memory format that the config asks for or that suits the model."""
     choice = config.model
     model: nn.Module = MODELS.build(choice.name, choice.values, in_shape=spec.in_shape, out_features=spec.out_features)
     channels_last = config.trainer.channels_last
     if channels_last is None:
-        contiguous = OPTIMIZERS.get(config.optim.name).facts.get("contiguous", False)
-        channels_last = MODELS.get(choice.name).facts.get("channels_last", False) and not contiguous
+        contiguous = OPTIMIZERS.get(config.optim.name).traits.contiguous
+        channels_last = MODELS.get(choice.name).traits.channels_last and not contiguous
     if channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    if (spec.target_mean, spec.target_std) != (0, 1):
+        model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     return model
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    label_always()  # torch.compile knows torch's own class of labels
+    """Return the compiled model."""
+    label_always()  # torch.compile supports only torch's own profiler labels
     return torch.compile(model)
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
-    """The loss; one that compares values is given one-hot targets where the dataset has classes.
+    """Build the loss. For a loss of values, the class numbers of a classification become one-hot vectors.
+
+    Args:
+        config: a checked config.
+        spec: spec of the dataset.
+        counts: number of training samples of each class.
 
     Raises:
-        ConfigError: the loss compares classes and the dataset has none.
+        ConfigError: the loss compares classes, and the dataset is for regression.
     """
     name = config.loss.name
-    compares = LOSSES.get(name).facts.get("targets")
+    compares = LOSSES.get(name).traits.targets
     if compares == "classes" and spec.task == "regression":
         raise ConfigError(f"loss={name} compares classes, dataset={config.dataset.name} has none: it is for regression")
     loss: nn.Module = LOSSES.build(name, config.loss.values, class_counts=counts)

@@ -1,7 +1,7 @@
-"""Whether a config describes a run that can start, told before anything is built or created.
+"""Check that a config describes a run that can start, before anything is created.
 
-The parts are tried on torch's `meta` device, where tensors have shapes but no numbers: a whole model costs nothing. Two
-samples are sent through them; a small model's weights are zeros for that.
+The parts are built on torch's meta device, whose tensors have shapes but no values, so that even a large model costs
+nothing.
 """
 
 import torch
@@ -15,17 +15,19 @@ from runner.registry import OPTIMIZERS, REGISTRIES
 from runner.training.hints import hint_at_supplied
 from runner.training.try_parts import gathering, try_parts
 
-# Where code is not a user's own: the standard library, torch and the runner.
-
 
 def check(config: Config, trains: bool = True) -> Spec:
-    """Checks the whole config; returns the dataset's spec.
+    """Check the whole config.
 
     Args:
-        trains: whether there will be training; else what it alone needs is not asked for.
+        config: a config whose settings have the right types.
+        trains: whether the model will be trained; otherwise what only training needs is not checked.
+
+    Returns:
+        The spec of the dataset.
 
     Raises:
-        ConfigError: with a line for each thing to mend.
+        ConfigError: with one line for each problem.
     """
     load_plugins(config.plugins)
     problems: list[str] = []
@@ -48,7 +50,11 @@ def check(config: Config, trains: bool = True) -> Spec:
 
 
 def check_groups(config: Config) -> None:
-    """The keys and types of optim.groups; which parameters they match is tried with the model."""
+    """Check the keys and types in optim.groups. `try_parts` checks that each group matches parameters.
+
+    Raises:
+        ConfigError: with one line for each problem.
+    """
     problems: list[str] = []
     for index, group in enumerate(config.optim.groups):
         values = {key: value for key, value in group.items() if key != "match"}
@@ -59,21 +65,32 @@ def check_groups(config: Config) -> None:
 
 
 def check_folds(config: Config) -> None:
+    """Check that dataset.folds and dataset.fold are both set or both null, and that there is such a fold.
+
+    Raises:
+        ConfigError: they are not, or there is none.
+    """
     folds, fold = config.dataset.folds, config.dataset.fold
     if (folds is None) != (fold is None):
-        raise ConfigError(f"dataset.folds and dataset.fold go together: found folds {folds}, fold {fold}")
+        raise ConfigError(
+            f"dataset.folds and dataset.fold: set both or none: found dataset.folds={folds}, dataset.fold={fold}"
+        )
     if folds is not None and fold is not None and fold >= folds:
-        raise ConfigError(f"dataset.fold: found {fold}; with dataset.folds={folds}, 0 to {folds - 1} are allowed")
+        raise ConfigError(f"dataset.fold: found {fold}; allowed with dataset.folds={folds}: 0 to {folds - 1}")
 
 
 def check_cuda_graph(config: Config, device: torch.device) -> None:
-    """The passes can be recorded, and the gradients used before the next batch overwrites them."""
+    """Check that the config supports CUDA graphs.
+
+    Raises:
+        ConfigError: it does not.
+    """
     trainer, reason = config.trainer, None
     if device.type != "cuda":
-        reason = f"needs an NVIDIA GPU; device={device}"
+        reason = f"needs an NVIDIA GPU; the device is {device}"
     elif trainer.compile:
-        reason = "does not go with trainer.compile=true"
+        reason = "cannot be combined with trainer.compile=true"
     elif trainer.accumulate > 1:
-        reason = f"does not go with trainer.accumulate={trainer.accumulate}: each batch overwrites the gradients"
+        reason = f"cannot be combined with trainer.accumulate={trainer.accumulate}: each batch overwrites the gradients"
     if reason:
         raise ConfigError(f"trainer.cuda_graph: found true, which {reason}; allowed: false")

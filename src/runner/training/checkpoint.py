@@ -1,7 +1,7 @@
-"""Checkpoints that survive crashes and tell when they are damaged.
+"""Checkpoints that survive crashes and detect damage.
 
-A file is an ordinary torch checkpoint (a zip archive) whose archive comment holds the SHA-256 of all that comes
-before it. So one file carries its own proof, `torch.load` reads it as it is, and no byte can change unnoticed.
+A file is an ordinary torch checkpoint, which is a zip archive, with the SHA-256 of everything before it as the archive
+comment. `torch.load` reads it as it is, and any changed byte is detected.
 """
 
 import hashlib
@@ -20,29 +20,29 @@ from runner.errors import CheckpointError
 from runner.machine.files import sync_folder, write_atomically
 
 LABEL = b"runner-sha256:"
-PROOF = len(LABEL) + 64  # bytes of the archive comment
-END = b"PK\x05\x06"  # starts the archive's end record, which a comment follows
+PROOF = len(LABEL) + 64  # length of the archive comment
+END = b"PK\x05\x06"  # signature of the archive's end record, which the comment follows
 CHUNK = 1 << 22
-FORMAT = 3  # of the contents; another number when a reader of the old ones would misread the new
+FORMAT = 3  # version of the contents; increased when the code of the version before would misread them
 
 
 class Snapshot(TypedDict):
-    """The keys of a checkpoint, all of them. `snapshot.py` writes and reads them."""
+    """All keys of a checkpoint. `snapshot.py` writes and reads them."""
 
     format: int  # FORMAT
     config: dict[str, Any]  # the resolved config
-    spec: dict[str, Any]  # what the model needs to know of its dataset: mean, std, classes
+    spec: dict[str, Any]  # how inputs are normalized, and what outputs mean
     data: str | None  # fingerprint of the training split
 
-    # `state_dict` of each part of the Experiment.
+    # The state of each part.
     model: dict[str, Any]
     ema: dict[str, Any] | None
     optimizer: dict[str, Any]
     scheduler: dict[str, Any]
     scaler: dict[str, Any]
-    total_steps: int | None  # of the schedule: its length, in its own steps
+    total_steps: int | None  # length of the schedule, in scheduler steps
 
-    # The fields of TrainState, which documents them.
+    # The fields of TrainState.
     best: dict[str, Any]
     early: dict[str, Any]
     recent: dict[str, Any]
@@ -60,24 +60,28 @@ class Snapshot(TypedDict):
     data_seconds: float
     lr: float
 
-    rng: dict[str, Any]  # states of the random number generators
-    others: list[dict[str, Any]]  # sums and rng of each other process
-    files: dict[str, int]  # length of each file that grows, by its path in the run folder
+    rng: dict[str, Any]  # states of the random number generators of rank 0
+    others: list[dict[str, Any]]  # sums and rng of each other rank
+    files: dict[str, int]  # length of each growing file, by its path in the run folder
 
 
-# What the older checkpoints of this format do not have.
+# Keys that old checkpoints of this format do not have.
 ADDED: dict[str, Any] = {"data": None, "others": [], "total_steps": None, "validated": 0}
 
 
 class Unreadable(CheckpointError):
-    """The disk refused to read a checkpoint, which may be good."""
+    """A checkpoint cannot be read, but may be good."""
 
 
 def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
-    """Writes plain types and tensors, whole or not at all.
+    """Write a checkpoint atomically.
+
+    Args:
+        path: file to write.
+        contents: plain types and tensors.
 
     Raises:
-        CheckpointError: there is no room, or the disk refused; the message names the file and the bytes.
+        CheckpointError: the disk is full, or the file cannot be written; the message names the file and its size.
     """
     buffer = io.BytesIO()
     torch.save(contents, buffer)
@@ -94,7 +98,12 @@ def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
 
 
 def verify_checkpoint(path: Path) -> None:
-    """Raises CheckpointError, naming the file, unless every byte is as it was written."""
+    """Check that every byte of a checkpoint is as it was written.
+
+    Raises:
+        Unreadable: the file cannot be read.
+        CheckpointError: the file is damaged.
+    """
     try:
         with path.open("rb") as file:
             left = path.stat().st_size - PROOF
@@ -106,73 +115,89 @@ def verify_checkpoint(path: Path) -> None:
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error}") from error
     if proof != LABEL + digest.hexdigest().encode() or not tail.startswith(END):
-        raise CheckpointError(f"{path}: damaged, or no checkpoint of this program: its SHA-256 does not match")
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint of runner: its SHA-256 does not match")
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Snapshot:
-    """Reads a checkpoint, verified first, with `weights_only=True`: nothing in it can run.
+    """Verify a checkpoint and load it with `weights_only=True`, so that it cannot run code.
 
     Raises:
-        CheckpointError: the file is damaged, holds more than plain types and tensors, or is of another format.
+        Unreadable: the file cannot be read.
+        CheckpointError: the file is damaged, contains more than plain types and tensors, or has another format.
     """
     verify_checkpoint(path)
     try:
         contents: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: refused: holds more than plain types and tensors: {error}") from error
+        raise CheckpointError(f"{path}: refused: contains more than plain types and tensors: {error}") from error
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error}") from error
     if contents.get("format", FORMAT) != FORMAT:
-        found = f"its format is {contents['format']}, this version of runner reads {FORMAT}"
+        found = f"its format is {contents['format']}, but this version of runner reads format {FORMAT}"
         raise CheckpointError(f"{path}: {found}; environment.json names the version that wrote it")
     return cast(Snapshot, ADDED | contents)
 
 
 class Checkpoints:
-    """The checkpoints of one run: `step-*.pt` as saved, `last.pt` the newest of them, `best.pt` the best.
+    """The checkpoints of one run: `step-*.pt`, of which `last.pt` is the newest and `best.pt` the best.
 
     Args:
-        folder: where they lie.
-        keep_last: how many `step-*.pt` stay.
+        folder: folder of the files.
+        keep_last: number of `step-*.pt` files to keep.
     """
 
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
         self.last, self.best = folder / "last.pt", folder / "best.pt"
-        self._unreadable: set[Path] = set()  # when they were tried
+        self._unreadable: set[Path] = set()  # files that could not be read
 
     def steps(self) -> list[Path]:
-        """The step files, newest first."""
+        """Return the `step-*.pt` files, newest first."""
         return sorted(self.folder.glob("step-*.pt"), reverse=True)
 
     def save(self, contents: Mapping[str, Any], best: bool) -> Path:
-        """Saves the state after step `contents["step"]`. An older file goes only when the new one is verified.
+        """Save and verify a checkpoint, then delete the old ones.
+
+        Args:
+            contents: contents of the checkpoint.
+            best: whether it is the best one, too.
+
+        Returns:
+            The new file.
 
         Raises:
-            CheckpointError: the disk refused; the older files are as they were.
+            CheckpointError: the file cannot be written; the older ones are kept.
         """
         path = self.folder / f"step-{contents['step']:09d}.pt"
         save_checkpoint(path, contents)
         verify_checkpoint(path)
         try:
-            if best:  # before `last`: whoever resumes from there must find the best one that it remembers
+            if best:  # before last.pt, which remembers the best step: a resume must find its checkpoint
                 _link(path, self.best)
             _link(path, self.last)
             kept = [old for old in self.steps() if old <= path][: self.keep_last]
-            for old in set(self.steps()) - set(kept):  # also those after this step: from before a resume
+            for old in set(self.steps()) - set(kept):  # also later steps, left from before a resume
                 if old in self._unreadable:
                     old.replace(old.with_name(old.name + ".superseded"))
                 else:
                     old.unlink()
         except OSError as error:
-            raise CheckpointError(f"{path}: saved, but its folder cannot be brought up to date: {error}") from error
+            raise CheckpointError(
+                f"{path}: saved, but the other files in its folder cannot be updated: {error}"
+            ) from error
         return path
 
     def load_newest(self, device: torch.device | str) -> tuple[Snapshot | None, list[str]]:
-        """The newest good checkpoint, None when none was ever saved; and what was wrong with newer ones.
+        """Load the newest good checkpoint.
+
+        Args:
+            device: where to load the tensors.
+
+        Returns:
+            The checkpoint, or None if none was ever saved; and one line for each problem with a newer one.
 
         Raises:
-            CheckpointError: there are checkpoints, and all are damaged.
+            CheckpointError: all checkpoints are damaged.
         """
         problems = []
         for path in [path for path in (self.last, *self.steps(), self.best) if path.exists()]:
@@ -186,15 +211,15 @@ class Checkpoints:
             if problems:
                 newest = max([int(step.stem.removeprefix("step-")) for step in self.steps()], default=0)
                 lost = max(newest - contents["step"], 0)
-                problems.append(f"going on from {path} instead: {lost} steps are lost and will be done again")
+                problems.append(f"continuing from {path} instead; {lost} steps are lost and will be repeated")
             return contents, problems
         if problems:
-            raise CheckpointError("\n".join(["no good checkpoint is left; nothing was touched", *problems]))
+            raise CheckpointError("\n".join(["all checkpoints are damaged; nothing was changed", *problems]))
         return None, []
 
 
 def _link(source: Path, target: Path) -> None:
-    """Makes `target` another name of `source`, at once; a copy where the disk knows no links."""
+    """Replace `target` atomically by a hard link to `source`, or by a copy if the file system has no links."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
@@ -204,4 +229,4 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         write_atomically(target, source.read_bytes())
     finally:
-        part.unlink(missing_ok=True)  # a rename onto another name of the same file leaves both
+        part.unlink(missing_ok=True)  # renaming to a link of the same file does nothing

@@ -1,4 +1,4 @@
-"""Where an error in the user's code was raised, and which build-time value a parameter was probably meant to be."""
+"""Hints for errors in the user's own components."""
 
 import os
 import traceback
@@ -8,10 +8,10 @@ import torch
 
 import runner
 
+# Where code is not the user's own: the standard library, torch and runner.
 NOT_OWN = (os.__file__.removesuffix("os.py"), *(f"{module.__path__[0]}/" for module in (torch, runner)), "<")
 
-
-SUPPLIED_AS = {
+SUPPLIED_AS = {  # supplied value -> other names that models often use for it
     "in_shape": (
         "input_shape",
         "in_features",
@@ -32,11 +32,11 @@ SUPPLIED_AS = {
         "output_size",
         "output_dim",
     ),
-}  # what models call that the runner supplies under the first name
+}
 
 
 def hint_at_supplied(problem: str) -> str:
-    """Return a hint where a model misses a key that looks like a value which the runner supplies by another name."""
+    """Return a hint if the missing key of a model looks like another name of a supplied value; otherwise ""."""
     for name, others in SUPPLIED_AS.items():
         if problem.startswith(tuple(f"model.{other}: missing" for other in others)):
             what = "the shape of one input" if name == "in_shape" else "the number of outputs or classes"
@@ -45,7 +45,7 @@ def hint_at_supplied(problem: str) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Return where in a user's code an error was raised, as " (my_models.py:14 in forward)"; "" if not there."""
+    """Return the place in the user's code at which an error was raised, as " (my_models.py:14 in forward)", or ""."""
     found = ""
     for frame in traceback.extract_tb(error.__traceback__):
         if not frame.filename.startswith(NOT_OWN):

@@ -1,4 +1,4 @@
-"""The parts of a run, built and together."""
+"""The parts of a run."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -25,8 +25,22 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Parts:
     """All parts of a run, on its device.
 
-    `model` owns the weights; `forward` calls it, compiled or recorded where the config says so; `ema` averages its
-    weights; `data` is the fingerprint of the training split; `world` holds the processes that train together.
+    Args:
+        config: config of the run.
+        spec: spec of the dataset.
+        device: where the run computes.
+        model: owns the weights.
+        forward: calls the model; may be compiled, or recorded as a CUDA graph.
+        ema: moving average of the weights; None if the config does not ask for it.
+        loss: the loss function.
+        optimizer: the optimizer.
+        scheduler: the learning-rate scheduler.
+        scaler: scales the gradients in fp16; otherwise disabled.
+        train: batches of the training split.
+        val: batches of the validation split.
+        test: batches of the test split.
+        data: fingerprint of the training split.
+        world: the processes that train together.
     """
 
     config: Config
@@ -47,35 +61,42 @@ class Parts:
 
     @property
     def judged(self) -> nn.Module:
-        """The model that is validated and tested: with averaged weights where there are some."""
+        """The model to validate and test, with averaged weights if there are any."""
         return self.model if self.ema is None else self.ema.module
 
     @cached_property
     def steps_per_epoch(self) -> int:
+        """Number of optimizer updates per epoch."""
         return self.config.trainer.steps_per_epoch(len(self.train))
 
     @cached_property
     def total_steps(self) -> int:
+        """Number of optimizer updates in the whole run."""
         return self.config.trainer.total_steps(len(self.train))
 
     @cached_property
     def schedule_length(self) -> int:
+        """Number of scheduler steps in the whole run."""
         return schedule_length(self.config, len(self.train))
 
     @property
     def reduction(self) -> str:
-        """Whether the loss is a mean over the batch, a sum, or none of both."""
+        """The reduction of the loss over the batch: mean, sum or none."""
         return getattr(self.loss, "reduction", "mean")
 
     def autocast(self, cache_enabled: bool = True) -> AbstractContextManager[object]:
-        """The context of a forward pass in the run's precision; the cache is of weights in that precision."""
+        """Return the context of a forward pass in the run's precision.
+
+        Args:
+            cache_enabled: whether to cache the weights that are cast to that precision.
+        """
         if self.config.trainer.precision == "fp32":
             return nullcontext()
         dtype = PRECISIONS[self.config.trainer.precision]
         return torch.autocast(self.device.type, dtype, cache_enabled=cache_enabled)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain types and tensors, under the keys of a checkpoint."""
+        """Return the state of all parts as plain types and tensors, under the keys of a checkpoint."""
         return {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
@@ -86,9 +107,9 @@ class Parts:
         }
 
     def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Load the weights of a checkpoint and nothing else.
+        """Load only the weights of a checkpoint.
 
-        The checkpoint decides what is judged: its averaged weights where it has some, whatever `trainer.ema` says.
+        If it has averaged weights, these are evaluated, even if `trainer.ema` is null now.
         """
         self.model.load_state_dict(state["model"])
         averaged = state["ema"]

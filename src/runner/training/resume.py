@@ -1,4 +1,4 @@
-"""Where a run begins: its parts and its state, new ones or those of a checkpoint."""
+"""Start a run from scratch or from a checkpoint."""
 
 import torch
 
@@ -13,7 +13,7 @@ from runner.training.parts import Parts
 from runner.training.snapshot import restore
 from runner.training.state import Best, TrainState
 
-# What a resumed run may change: how long, how closely watched and where it trains, not what.
+# Keys that a resumed run may change: the length of the training, how it is logged and where it runs.
 RESUMABLE = (
     *("trainer.epochs", "trainer.max_steps", "trainer.log_every", "trainer.validate_every", "trainer.eval_batch_size"),
     *(
@@ -32,16 +32,19 @@ RESUMABLE = (
 
 
 def load(config: Config, checkpoints: Checkpoints, may_stop: bool) -> tuple[Snapshot | None, list[str]]:
-    """Return the newest good checkpoint, None where none was ever saved; and warnings about newer ones.
+    """Load the newest good checkpoint.
 
     Args:
-        config: of the run.
-        checkpoints: of its folder.
-        may_stop: whether a run that was asked to stop early stays stopped.
+        config: config of the run.
+        checkpoints: checkpoints of the run.
+        may_stop: whether a run that has stopped early stays stopped.
+
+    Returns:
+        The checkpoint, or None if none was ever saved; and warnings about newer, damaged ones.
 
     Raises:
-        ConfigError: it is of another run.
-        CheckpointError: none is good.
+        ConfigError: the checkpoint belongs to another run.
+        CheckpointError: all checkpoints are damaged.
     """
     saved, warnings = checkpoints.load_newest("cpu")
     if saved:
@@ -52,10 +55,14 @@ def load(config: Config, checkpoints: Checkpoints, may_stop: bool) -> tuple[Snap
 
 
 def refuse_another(config: Config, saved: Snapshot) -> None:
-    """Raises ConfigError, with each difference, when a checkpoint is of a run with other parts, data or seed."""
+    """Check that the config differs from the checkpoint's only in keys that a resumed run may change.
+
+    Raises:
+        ConfigError: with one line for each other difference.
+    """
     here, there = flatten(config.model_dump()), flatten(saved["config"])
     problems = [
-        f"{key}: found {here.get(key)!r}, the run in this folder has {there.get(key)!r}; start a new run for it"
+        f"{key}: found {here.get(key)!r}, the run in this folder has {there.get(key)!r}; start a new run to change it"
         for key in sorted(here.keys() | there.keys())
         if not key.startswith(RESUMABLE) and here.get(key) != there.get(key)
     ]
@@ -64,13 +71,13 @@ def refuse_another(config: Config, saved: Snapshot) -> None:
         ("trainer.max_steps", config.trainer.max_steps, saved["step"]),
     ):
         if limit is not None and limit < done:
-            problems.append(f"{key}: found {limit}, but {done} are trained already")
+            problems.append(f"{key}: found {limit}, but the run has already trained {done}")
     if problems:
         raise ConfigError(*problems)
 
 
 def assemble(config: Config, world: World, saved: Snapshot | None) -> tuple[Parts, TrainState]:
-    """Return the parts and the state of a run, from the beginning or from a checkpoint."""
+    """Build the parts and the state of a run, and load the checkpoint if there is one."""
     if config.device.threads is not None:
         torch.set_num_threads(config.device.threads)
     parts = build(config, world)
@@ -84,7 +91,7 @@ def assemble(config: Config, world: World, saved: Snapshot | None) -> tuple[Part
 
 
 def starting_state(parts: Parts) -> TrainState:
-    """The state before the first step."""
+    """Return the state before the first step."""
     keep, early = parts.config.trainer.checkpoint, parts.config.trainer.early_stopping
     best = Best(keep.metric, keep.mode)
     return TrainState.start(

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved."""
+"""When and how the training loop saves a checkpoint."""
 
 import torch
 
@@ -8,7 +8,7 @@ from runner.training.trainer import Trainer
 
 
 def save_is_due(t: Trainer, epoch_ended: bool = False) -> bool:
-    """Return whether `trainer.checkpoint` asks for a checkpoint now."""
+    """Return whether a checkpoint is due by `trainer.checkpoint`."""
     settings = t.parts.config.trainer.checkpoint
     by_steps = settings.every_steps is not None and t.state.step % settings.every_steps == 0
     by_epochs = epoch_ended and settings.every_epochs is not None and t.state.epoch % settings.every_epochs == 0
@@ -19,13 +19,13 @@ def save_is_due(t: Trainer, epoch_ended: bool = False) -> bool:
 
 
 def save(t: Trainer) -> None:
-    """Save all that is needed to continue bit for bit; as the best checkpoint too, where it is.
+    """Save a checkpoint, as best.pt too if the last validation was the best.
 
-    Rank 0 writes it, with what each of the other ranks has of its own.
+    All ranks call it; rank 0 writes the file.
 
     Raises:
         Diverged: a weight is not finite; nothing is saved.
-        CheckpointError: the disk refused.
+        CheckpointError: the checkpoint cannot be written.
     """
     if not torch.stack([parameter.isfinite().all() for parameter in t.parts.model.parameters()]).all():
         raise diverged(t, t.state.step, "a weight is not finite")

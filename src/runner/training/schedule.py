@@ -1,4 +1,4 @@
-"""The learning-rate schedule of a run: how long it is, and how a resumed run takes it up."""
+"""The length of the learning-rate schedule, and how a resumed run continues it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from runner.config.schema import Config
 
 
 def schedule_length(config: Config, batches_per_epoch: int) -> int:
-    """Return how often the scheduler steps in the whole run: once a step or once an epoch."""
+    """Return the number of scheduler steps in the whole run: one per optimizer step, or one per epoch."""
     steps = config.trainer.total_steps(batches_per_epoch)
     return (
         steps if config.scheduler.interval == "step" else -(-steps // config.trainer.steps_per_epoch(batches_per_epoch))
@@ -18,10 +18,15 @@ def schedule_length(config: Config, batches_per_epoch: int) -> int:
 
 
 def replay(optimizer: Optimizer, scheduler: LRScheduler, steps: int) -> list[dict[str, Any]]:
-    """Step a new scheduler to where a run stands.
+    """Step a new scheduler to the current step of a run.
+
+    Args:
+        optimizer: optimizer of the scheduler.
+        scheduler: a new scheduler.
+        steps: number of steps.
 
     Returns:
-        For each parameter group the values that the schedule changed: the learning rate and, for some, momentum.
+        The values that the scheduler sets, for each parameter group: the learning rate, and for some the momentum.
     """
     before = [dict(group) for group in optimizer.param_groups]
     changed = {"lr"}
@@ -36,9 +41,9 @@ def load_plateau(scheduler: ReduceLROnPlateau, saved: Mapping[str, Any], same_me
     """Load the state of ReduceLROnPlateau.
 
     Args:
-        scheduler: built from the config, whose mode counts.
-        saved: its state in the checkpoint.
-        same_metric: whether it watched the same metric in the same mode; otherwise its history is dropped.
+        scheduler: a new scheduler; its mode is kept.
+        saved: state in the checkpoint.
+        same_metric: whether metric and mode are the same as before; otherwise the history is dropped.
     """
     own = {key: vars(scheduler)[key] for key in ("mode", "mode_worse", "best", "num_bad_epochs")}
     scheduler.load_state_dict({**saved, **({} if same_metric else own)})

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, taken from a run and given back to it. `checkpoint.Snapshot` lists the keys."""
+"""Take the contents of a checkpoint from a run, and restore them. `checkpoint.Snapshot` lists the keys."""
 
 import logging
 from typing import cast
@@ -12,12 +12,12 @@ log = logging.getLogger("runner")
 
 
 def take(parts: Parts, state: TrainState, files: dict[str, int]) -> Snapshot:
-    """Return all that is needed to continue bit for bit. Every process calls it; the leader saves the result.
+    """Return everything that is needed to continue bit for bit. All ranks call it; rank 0 saves the result.
 
     Args:
-        parts: the parts, with their weights.
-        state: where the training stands.
-        files: length of each file that grows, by its path in the run folder.
+        parts: parts of the run.
+        state: state of the training loop.
+        files: length of each growing file, by its path in the run folder.
     """
     now = {**state.state_dict(), "rng": rng_state(parts.device)}
     others = parts.world.gather({key: now[key] for key in (*OWN, "rng")})
@@ -31,19 +31,19 @@ def take(parts: Parts, state: TrainState, files: dict[str, int]) -> Snapshot:
         "others": others,
         "files": files,
     }
-    return cast(Snapshot, contents)  # its keys are compared with Snapshot's by a test
+    return cast(Snapshot, contents)  # a test compares the keys
 
 
 def restore(parts: Parts, state: TrainState, saved: Snapshot) -> None:
-    """Bring the parts, the state and the random numbers of a new run to where a checkpoint was taken."""
+    """Load a checkpoint into the parts, the state and the random number generators."""
     parts.load_state_dict(saved)
     if saved["data"] not in (None, parts.data):
-        log.warning("the training data has changed since the checkpoint: the run goes on with it as it is now")
+        log.warning("the training data has changed since the checkpoint; the run continues with the changed data")
     restore_process(parts, state, saved)
 
 
 def restore_process(parts: Parts, state: TrainState, saved: Snapshot) -> None:
-    """Restore what each process has of its own; if their number has changed, the leader takes the sums of all."""
+    """Restore what differs between ranks. If the world size has changed, rank 0 takes the sums of all ranks."""
     world, others = parts.world, saved["others"]
     if len(others) == world.size - 1:
         own = {**saved, **[saved, *others][world.rank]}

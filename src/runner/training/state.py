@@ -1,4 +1,4 @@
-"""Where a training stands: everything that changes while it runs, beside the weights."""
+"""The state of the training loop: everything that changes during training, apart from the parts."""
 
 import math
 import time
@@ -14,12 +14,22 @@ from runner.training.metrics import Metrics, Task
 
 T = TypeVar("T")
 Next = Literal["train", "validate", "end epoch", "stop"]
-OWN = ("recent", "window", "sums")  # of a TrainState: what each process of a world has for itself, and adds up
+OWN = ("recent", "window", "sums")  # fields of a TrainState that differ between ranks
 
 
 @dataclass
 class Best:
-    """The best value of a metric so far, and for how many looks it has not been beaten."""
+    """The best value of a metric so far.
+
+    Args:
+        metric: name of the metric, such as val/loss.
+        mode: min or max.
+        min_delta: smallest change that counts as an improvement.
+        value: best value; None before the first one.
+        epoch: epoch of the best value.
+        step: step of the best value.
+        stale: number of validations since then.
+    """
 
     metric: str
     mode: Mode
@@ -30,7 +40,7 @@ class Best:
     stale: int = 0
 
     def look(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
-        """Whether the metric is better than ever; a value that is no finite number never is."""
+        """Record the metrics of a validation, and return whether they are the best; a non-finite value never is."""
         value = metrics[self.metric]
         sign = 1 if self.mode == "max" else -1
         better = math.isfinite(value) and (self.value is None or sign * (value - self.value) > self.min_delta)
@@ -43,19 +53,25 @@ class Best:
 
 @dataclass
 class TrainState:
-    """Where a training stands.
+    """The state of the training loop.
 
     Args:
-        best: of the metric that decides which checkpoint is best.pt.
-        early: of the metric that early stopping watches.
-        recent: sums since the last look at them; `window` since the last log; `sums` since the epoch's start.
-        epoch: epochs completed. step: optimizer updates made. position: updates made in the epoch in hand.
-        next: what follows: a step; a validation, which a stop may have cut short; the end of the epoch; or nothing, as
-            the run was asked to stop early.
-        validated: the step after which `val` was measured.
-        val: metrics of the newest validation. train: of the newest epoch.
-        seconds: spent in training. epoch_seconds: in the epoch in hand. data_seconds: waiting for batches.
-        lr: of the newest step.
+        best: best value of the metric that chooses best.pt.
+        early: best value of the metric of early stopping.
+        recent: sums of the metrics since they were last added to the two below.
+        window: sums since the last log.
+        sums: sums since the start of the epoch.
+        epoch: number of completed epochs.
+        step: number of optimizer updates.
+        position: number of optimizer updates in the current epoch.
+        next: what to do next: train, validate (also after an interrupted validation), end the epoch, or stop early.
+        validated: step of the last validation.
+        val: metrics of the last validation.
+        train: metrics of the last epoch.
+        seconds: training time.
+        epoch_seconds: training time in the current epoch.
+        data_seconds: time spent waiting for batches.
+        lr: learning rate of the last step.
     """
 
     best: Best
@@ -77,12 +93,12 @@ class TrainState:
 
     @classmethod
     def start(cls, task: Task, device: torch.device, best: Best, early: Best, world: World = ALONE) -> "TrainState":
-        """The state before the first step."""
+        """Return the state before the first step."""
         recent, window, sums = (Metrics(task, device, world) for _ in range(3))
         return cls(best, early, recent, window, sums)
 
     def merge_recent(self) -> None:
-        """Add the recent sums to those of the window and of the epoch."""
+        """Add the recent sums to those of the log window and of the epoch."""
         self.window.add(self.recent)
         self.sums.add(self.recent)
         self.recent.reset()
@@ -95,18 +111,19 @@ class TrainState:
         self.epoch_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """As plain types and tensors."""
+        """Return the state as plain types and tensors."""
         state = dict(vars(self))
         state |= {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
         state |= {key: value.state_dict() for key, value in state.items() if isinstance(value, Metrics)}
         return state
 
     def reset_sums(self) -> None:
+        """Reset the sums of this rank."""
         for key in OWN:
             getattr(self, key).reset()
 
     def add_sums(self, state: Mapping[str, Any]) -> None:
-        """Adds those of another process."""
+        """Add the sums of another rank, from its `state_dict`."""
         for key in OWN:
             own: Metrics = getattr(self, key)
             other = Metrics(own.task, own.sums.device)
@@ -114,32 +131,33 @@ class TrainState:
             own.add(other)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the state; the best values only if the config still watches the same metrics."""
         for key, own in vars(self).items():
             value = state[key]
             if isinstance(own, Metrics):
                 own.load_state_dict(value)
             elif isinstance(own, Best):
-                # What to watch is the config's to say; what was seen comes from the checkpoint.
-                if (value["metric"], value["mode"]) == (own.metric, own.mode):  # else it begins anew
+                if (value["metric"], value["mode"]) == (own.metric, own.mode):
                     own.value, own.epoch, own.step, own.stale = (value[k] for k in ("value", "epoch", "step", "stale"))
             else:
                 setattr(self, key, value)
 
 
 class Clock:
-    """Counts the seconds of training into the state, and those since the last save."""
+    """Measures the training time, and the time since the last save."""
 
     def __init__(self) -> None:
         self._last = self._saved = time.monotonic()
 
     def update(self, state: TrainState) -> None:
+        """Add the time since the last update to the state."""
         now = time.monotonic()
         state.seconds += now - self._last
         state.epoch_seconds += now - self._last
         self._last = now
 
     def waiting(self, state: TrainState, batches: Iterator[T]) -> Iterator[T]:
-        """Hands on the batches, and adds the seconds of waiting for each to the state's."""
+        """Yield the batches, and add the time spent waiting for them to the state."""
         begun = time.perf_counter()
         for batch in batches:
             state.data_seconds += time.perf_counter() - begun
@@ -147,7 +165,9 @@ class Clock:
             begun = time.perf_counter()
 
     def saved(self) -> None:
+        """Restart the time since the last save."""
         self._saved = time.monotonic()
 
     def since_save(self) -> float:
+        """Return the seconds since the last save."""
         return time.monotonic() - self._saved

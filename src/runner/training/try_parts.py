@@ -1,6 +1,5 @@
-"""Try the parts of a run on the meta device: whether each can be built, and whether they fit together."""
+"""Build the parts of a run on the meta device, and check that they fit together."""
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,26 +7,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from runner.config.schema import Component, Config
 from runner.dataset.base import Dataset, Spec
-from runner.errors import ConfigError, nearest
+from runner.errors import ConfigError
 from runner.optim.closure import needs_closure
 from runner.registry import LOSSES, OPTIMIZERS, REGISTRIES
-from runner.training.build import build_augment, build_dataset, build_loss, build_model
+from runner.training.build import build_dataset, build_loss, build_model
+from runner.training.check_spec import check_augment, check_metrics, check_splits
 from runner.training.hints import place
-from runner.training.metrics import NAMES
 from runner.training.optimizer import build_optimizer, build_scheduler
-
-SMALL, SMALL_INPUT = 2_000_000, 1 << 14  # numbers in a model, and in one input of it
+from runner.training.try_small import is_small, with_zeros
 
 
 @contextmanager
 def gathering(problems: list[str]) -> Iterator[None]:
-    """Adds the lines of a ConfigError to `problems` and goes on."""
+    """Append the lines of a ConfigError to `problems` instead of raising it."""
     try:
         yield
     except ConfigError as error:
@@ -35,10 +32,14 @@ def gathering(problems: list[str]) -> Iterator[None]:
 
 
 def try_parts(config: Config) -> Spec:
-    """Builds the parts without memory and sends two samples through them.
+    """Build the parts on the meta device, and call model and loss with a batch of two samples.
+
+    Returns:
+        The spec of the dataset.
 
     Raises:
-        ConfigError: a part refuses its values, or two do not fit together.
+        ConfigError: a part cannot be built from its values, or the parts do not fit together; with one line for each
+            problem.
     """
     problems: list[str] = []
     dataset: Dataset | None = attempt(config, "dataset", build_dataset, problems)
@@ -65,28 +66,35 @@ def try_parts(config: Config) -> Spec:
         if model is not None:
             with gathering(problems):
                 try_groups(config)
-        if model is not None:
             with gathering(problems):
                 check_shapes(config, spec, model, loss)
     if problems:
         raise ConfigError(*problems)
-    if LOSSES.get(config.loss.name).facts.get("takes") == "log_probabilities":
+    if LOSSES.get(config.loss.name).traits.takes == "log_probabilities":
         check_log_probabilities(config, spec)
     return spec
 
 
 def try_scheduler(config: Config, optimizer: torch.optim.Optimizer) -> None:
-    """A few steps of the schedule give learning rates that can be used."""
+    """Check the learning rates of the first steps of the schedule.
+
+    Raises:
+        ValueError: a learning rate is negative or not finite.
+    """
     scheduler = build_scheduler(config, optimizer, 100)
     for _ in range(3):
         scheduler.step(1.0) if isinstance(scheduler, ReduceLROnPlateau) else scheduler.step()
         for rate in scheduler.get_last_lr():
             if not 0 <= rate < math.inf:
-                raise ValueError(f"leads to a learning rate of {rate}")
+                raise ValueError(f"gives a learning rate of {rate}")
 
 
 def try_groups(config: Config) -> None:
-    """The values of each of optim.groups are in range: torch looks at those of the optimizer alone."""
+    """Check the values of each entry of optim.groups; torch itself checks only those of the whole optimizer.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
     for index, group in enumerate(config.optim.groups):
         values = config.optim.values | {key: value for key, value in group.items() if key != "match"}
         try:
@@ -96,7 +104,17 @@ def try_groups(config: Config) -> None:
 
 
 def attempt(config: Config, group: str, make: Callable[[Config], Any], problems: list[str]) -> Any:
-    """What `make` makes; when it refuses, None, and a line that names the key whose value it refused."""
+    """Build a part, or append the problem to `problems`, with the key of the wrong value.
+
+    Args:
+        config: a config whose types are checked.
+        group: group of the part.
+        make: builds the part from a config.
+        problems: lines to append to.
+
+    Returns:
+        The part; None if it cannot be built.
+    """
     with gathering(problems):
         try:
             return make(config)
@@ -108,7 +126,11 @@ def attempt(config: Config, group: str, make: Callable[[Config], Any], problems:
 
 
 def culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
-    """The key whose value is refused: the one with whose default the part can be made."""
+    """Return the key of the value that keeps a part from being built, with the value.
+
+    It is the key without whose value, that is with the default instead, the part can be built. If there is none,
+    return the choice of the group.
+    """
     choice: Component = getattr(config, group)
     for key, parameter in REGISTRIES[group].parameters(choice.name).items():
         if parameter.default in (parameter.empty, choice.values[key]):
@@ -116,37 +138,32 @@ def culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
         values = choice.model_dump() | {key: parameter.default}
         try:
             make(config.model_copy(update={group: type(choice).model_construct(**values)}))
-        except Exception:  # not this one, or not this one alone
+        except Exception:  # not the only wrong value
             continue
         return f"{group}.{key}: found {choice.values[key]!r}"
     return f"{group}={choice.name}"
 
 
-def check_metrics(config: Config, spec: Spec) -> None:
-    """The metrics that choose the best checkpoint and stop early are ones that this task has."""
-    known = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[spec.task]]
-    chosen = {
-        "trainer.checkpoint.metric": config.trainer.checkpoint.metric,
-        "trainer.early_stopping.metric": config.trainer.early_stopping.metric,
-    }
-    problems = [f"{key}: found {name!r}; {nearest(name, known)}" for key, name in chosen.items() if name not in known]
-    if problems:
-        raise ConfigError(*problems)
-
-
 def check_precision(config: Config, optimizer: Optimizer) -> None:
+    """Check that the optimizer supports the precision.
+
+    Raises:
+        ConfigError: it does not.
+    """
     if config.trainer.precision == "fp16" and needs_closure(optimizer):
         raise ConfigError(
-            f"trainer.precision: found 'fp16'; optim={config.optim.name} asks for the loss several times a step, "
-            "which the scaled gradients of fp16 do not allow; allowed with it: fp32, bf16"
+            f"trainer.precision: found 'fp16'; optim={config.optim.name} evaluates the loss several times per "
+            "step, which gradient scaling does not support; allowed with it: fp32, bf16"
         )
 
 
 def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module | None) -> None:
-    """Two samples go through the model and the loss.
+    """Check the shape of the outputs for two samples, and that the loss accepts them.
 
-    A small model is tried with zeros first, on the CPU: an operation on the meta device imports sympy, for a quarter of
-    a second. Where that fails, the meta device tells why.
+    A small model is called on the CPU first, which is faster; if that fails, the meta device gives the reason.
+
+    Raises:
+        ConfigError: the model or the loss fails, or the outputs have another shape than [2, out_features].
     """
     wanted = (2, spec.out_features)
     if is_small(spec, model):
@@ -158,22 +175,29 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
         with torch.no_grad():
             found = send_two(spec, model, loss)
     except NotImplementedError:
-        return  # an operator that knows no meta tensors: the run will tell
+        return  # an operator does not support meta tensors: nothing can be checked
     except Exception as error:
         raise ConfigError(
             f"{pair} with inputs of {spec.in_shape}, or loss={config.loss.name}: {error}{place(error)}"
         ) from error
     if found != wanted:
-        raise ConfigError(f"{pair}: for two samples it returns {found}, needed is {wanted}")
+        raise ConfigError(f"{pair}: for two samples it returns outputs of shape {found}, expected {wanted}")
 
 
 def send_two(
     spec: Spec, model: Callable[[Tensor], Tensor], loss: Callable[[Tensor, Tensor], Tensor] | None
 ) -> tuple[int, ...]:
-    """Sends two samples of zeros through, on the default device; returns the shape of the outputs."""
+    """Call the model and the loss with two samples of zeros on the default device.
+
+    Returns:
+        The shape of the outputs.
+
+    Raises:
+        TypeError: the model does not return a tensor.
+    """
     outputs = model(torch.zeros(2, *spec.in_shape))
     if not isinstance(outputs, Tensor):
-        missing = ": is a `return` missing?" if outputs is None else "; needed is a tensor"
+        missing = ": is a `return` missing?" if outputs is None else "; expected a tensor"
         raise TypeError(f"forward returned {'None' if outputs is None else type(outputs).__name__}{missing}")
     found = tuple(outputs.shape)
     if loss is not None and found == (2, spec.out_features):
@@ -181,46 +205,16 @@ def send_two(
     return found
 
 
-def is_small(spec: Spec, model: nn.Module) -> bool:
-    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
-    return numbers <= SMALL and math.prod(spec.in_shape) <= SMALL_INPUT
-
-
-def with_zeros(module: nn.Module) -> Callable[..., Tensor]:
-    """A module without memory, called with a zero for each number in it; what it keeps of a call it keeps in a copy."""
-    named = (*module.named_parameters(), *module.named_buffers())
-    zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in named}
-    own = copy.deepcopy(module)
-    return lambda *inputs: functional_call(own, zeros, inputs)
-
-
 def check_log_probabilities(config: Config, spec: Spec) -> None:
-    """The outputs of the real model are logarithms of probabilities: their exponentials sum to one."""
+    """Check that the exponentials of the model's outputs sum to one.
+
+    Raises:
+        ConfigError: they do not, so the outputs are not log-probabilities.
+    """
     with torch.no_grad():
         outputs = build_model(config, spec).eval()(torch.rand(2, *spec.in_shape))
     if not torch.allclose(outputs.logsumexp(1), torch.zeros(2), atol=1e-3):
         raise ConfigError(
             f"loss={config.loss.name} takes log-probabilities, which model={config.model.name} does not return: "
-            "let the model end with log_softmax, or take loss=cross_entropy, which is both in one"
-        )
-
-
-def check_splits(config: Config, spec: Spec) -> None:
-    """There is something to test on: a share, a fold, the publisher's test set, or by choice the training samples."""
-    choice = config.dataset
-    if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
-        raise ConfigError(
-            f"dataset.test_share: found null, and dataset={choice.name} has no test set of its own: "
-            "set dataset.test_share=0.2 to test on a fifth of the samples, or dataset.val_share=null to validate and "
-            "test on the training samples"
-        )
-
-
-def check_augment(config: Config, spec: Spec) -> None:
-    if build_augment(config) is None:
-        return
-    if spec.task != "classification" or len(spec.in_shape) != 3:
-        raise ConfigError(
-            f"dataset.augment: changes pictures whose class stays the same; dataset={config.dataset.name} is for "
-            f"{spec.task} with inputs of {spec.in_shape}; allowed: null"
+            "end the model with log_softmax, or use loss=cross_entropy, which includes it"
         )
