@@ -1,6 +1,6 @@
 """From a checked config to the parts of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from runner.machine.device import allow_tf32, resolve
 from runner.machine.distributed import ALONE, World
 from runner.machine.seeds import derive, make_deterministic, seed_everything
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS
-from runner.speed.labels import label_always
 from runner.training.ema import MovingAverage
 from runner.training.optimizer import build_optimizer, build_scheduler
 from runner.training.parts import Parts
@@ -61,7 +60,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         spec=spec,
         device=device,
         model=model,
-        forward=compiled(model) if config.trainer.compile else model,
+        forward=torch.compile(model) if config.trainer.compile else model,
         ema=None if config.trainer.ema is None else MovingAverage(model, config.trainer.ema),
         loss=loss,
         optimizer=optimizer,
@@ -170,11 +169,6 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     if channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget this one
     return model
-
-
-def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    label_always()  # torch.compile knows torch's own class of labels
-    return torch.compile(model)
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
