@@ -145,9 +145,7 @@ def freeze_jobs(jobs: list[Job], sweep: Sweep | None, configs: Sequence[Config])
 def refuse_torchrun() -> None:
     """Raise ConfigError under torchrun."""
     if world_size() > 1:
-        raise ConfigError(
-            "torchrun: its processes train one run together; run a sweep without torchrun"
-        )
+        raise ConfigError("torchrun: its processes train one run together; run a sweep without torchrun")
 
 
 def differing_settings(configs: Mapping[int, Config]) -> dict[int, list[str]]:
