@@ -1,10 +1,10 @@
-"""Hydra's way to sweeps: it finds these classes by their place in `hydra_plugins`; the work is in `runner.sweep`.
+"""Connect sweeps to Hydra, which finds these classes by their place in `hydra_plugins`.
 
-Hydra imports this file for every command, `--help` too; so it imports `runner.sweep` where a sweep begins.
+Hydra imports this file for every command, even for `--help`; so functions import what needs torch or pydantic.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.plugins import Plugins
@@ -14,56 +14,56 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, flag_override
 
 from runner.config.compose import Composer
-from runner.errors import ConfigError
+from runner.errors import ConfigError, SweepStopped
 from runner.tracking.console import console
 
 if TYPE_CHECKING:
+    from runner.cli import Task
     from runner.sweep.jobs import Sweep
 
 
 class LocalLauncher(Launcher):
-    """Runs the jobs on this machine, each in a process of its own. Works under every sweeper."""
+    """Run the jobs on this machine, each in a process of its own. Works with every sweeper."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from runner.sweep import server
 
         server.start()  # it imports torch while the jobs are composed
         self.config, self.composer = config, Composer(hydra_context.config_loader, config)
+        self.task = cast("Task", task_function)
         self.searches = not config.hydra.sweeper._target_.endswith(RunnerSweeper.__name__)
-        self.sweep: Sweep | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Runs the jobs of a batch; what each returns is its best metric."""
+        """Run a batch of jobs; each returns its best metric."""
         from runner.sweep import driver
         from runner.sweep.plan import plan
 
-        self.sweep, jobs, machine = plan(self.composer, job_overrides, self.sweep, here=True)
-        point_to(self.config, self.sweep)
+        sweep, jobs, machine = plan(self.composer, job_overrides, self.task.sweep, here=True)
+        self.task.sweep = sweep
+        point_to(self.config, sweep)
         try:
-            driver.run(self.sweep, jobs, machine)
-        except SystemExit:
+            driver.run(sweep, jobs, machine)
+        except SweepStopped:
             if self.searches:
-                console.print("search   ends here: a resume finishes the trials that have begun, and proposes no more")
+                console.print("search   stopped: a resume finishes the trials that have begun and proposes no new ones")
             raise
         returns = []
         for job in jobs:
             done = JobReturn(overrides=job.overrides, task_name=job.folder, status=JobStatus.COMPLETED)
-            done.return_value = driver.best_of(self.sweep, job)
+            done.return_value = driver.best_of(sweep, job)
             returns.append(done)
         return returns
 
 
 class RunnerSweeper(BasicSweeper):
-    """Every combination of the listed values; or pairs of them (`sweep.zip`), or the sets in a file (`sweep.file`)."""
+    """Run every combination of the listed values; or pairs (`sweep.zip`), or the sets in a file (`sweep.file`)."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.task_function = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        from runner.sweep import driver
         from runner.sweep.jobs import list_jobs
-        from runner.sweep.plan import plan
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -73,23 +73,32 @@ class RunnerSweeper(BasicSweeper):
         try:
             how = composer.compose([each[0] for each in choices.values()]).sweep
         except ConfigError:
-            how = None  # the plan tells what is wrong, of every job
+            how = None  # the plan reports the problems of all jobs
         jobs = list_jobs(choices, how)
         if isinstance(self.launcher, LocalLauncher):
             return self.launcher.launch(jobs, initial_job_idx=0)
+        return self.launch_elsewhere(composer, jobs)
 
-        # Any other launcher starts processes elsewhere, which find their job in the shared folder by its number.
+    def launch_elsewhere(self, composer: Composer, jobs: Sequence[Sequence[str]]) -> Any:
+        """Run the jobs by another launcher, whose processes find their job in sweep.yaml by its number."""
+        from runner.sweep import driver
+        from runner.sweep.plan import plan
+
+        assert self.hydra_context is not None
+        assert self.config is not None
         sweep, _, _ = plan(composer, jobs, None, here=False)
         point_to(self.config, sweep)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.hydra_context, task_function=self.task_function, config=self.config
-        )  # anew, now that its own files have a place
-        return driver.run_elsewhere(sweep, lambda: launcher.launch(jobs, initial_job_idx=0))
+        )  # a new one, which writes its own files into the sweep's folder
+        returns = driver.run_elsewhere(sweep, lambda: launcher.launch(jobs, initial_job_idx=0))
+        cast("Task", self.task_function).sweep = sweep  # not before: the launcher pickles the task
+        return returns
 
 
 def point_to(config: DictConfig, sweep: "Sweep") -> None:
-    """Lets sweepers and launchers, and the jobs that they compose anew, know the sweep's folder."""
-    with flag_override(config.hydra, ["struct", "readonly"], False):  # Hydra 1.4 hands it over as read-only
+    """Set the sweep's folder in the config, for sweepers, launchers, and jobs that are composed again elsewhere."""
+    with flag_override(config.hydra, ["struct", "readonly"], False):  # Hydra 1.4 passes a read-only config
         config.hydra.sweep.dir = str(sweep.folder)
         config.hydra.sweep.subdir = "."
         config.hydra.overrides.hydra += [f"hydra.sweep.dir='{sweep.folder}'", "hydra.sweep.subdir=."]

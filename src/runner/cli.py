@@ -1,10 +1,13 @@
-"""The commands: which one is meant, and its few steps."""
+"""The command line: choose the command, and train by default.
+
+`--help`, `--cfg` and errors in a config need neither torch nor pydantic, so functions import what depends on them.
+"""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,111 +23,135 @@ from runner.config.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, ch
 from runner.config.explain import in_words
 from runner.config.own_files import searching
 from runner.config.problems import find_problems
-from runner.errors import ConfigError, RunnerError
+from runner.errors import ConfigError, RunnerError, SweepStopped
 from runner.machine.ranks import is_leader, local_rank
-from runner.speed.imports import uncollected
+from runner.machine.startup import speed_up
 
-if TYPE_CHECKING:  # as in config.py
-    pass
+if TYPE_CHECKING:
+    from runner.sweep.jobs import Sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns its exit code (0 completed, 1 failed, 2 bad config or usage, 3 diverged)."""
+    """Run a command; return its exit code: 0 completed, 1 failed, 2 bad config or usage, 3 diverged."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = COMMANDS.get(arguments[0]) if arguments else None
     try:
         if not is_leader() and command not in (None, resume):
             return 0
-        with nullcontext() if is_leader() else silence():
+        with nullcontext() if is_leader() else silent():
             return command(arguments[1:]) if command else train(arguments)
+    except SweepStopped as stopped:
+        return stopped.exit_code
     except RunnerError as error:
-        with suppress(ConfigError):  # the error may be of the ranks themselves
+        with suppress(ConfigError):  # local_rank raises it where torchrun's variables are wrong
             if isinstance(error, ConfigError) and local_rank() > 0:
-                return error.exit_code  # all processes found it, and the first one of each machine tells
+                return error.exit_code  # every rank finds the same problems; the first one on each machine prints them
         print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
+    except BrokenPipeError:  # the reader of standard output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a full disk, or a file that cannot be read
+    except OSError as error:  # a full disk, or an unreadable file
         print("error:", error, file=sys.stderr)
         return 1
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Of the processes that torchrun started the first one alone speaks; what goes wrong they all say."""
+def silent() -> Iterator[None]:
+    """Discard standard output: of the ranks that torchrun starts only the first prints. Errors are still printed."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
 
-@dataclass
-class Outcome:
-    """How the run that Hydra starts went.
+@dataclass(eq=False)
+class Task:
+    """Train one run: the function that Hydra calls with the composed config.
+
+    Hydra also passes it to the sweeper and the launcher; those of runner set `sweep`. Other launchers pickle it.
 
     Args:
-        exit_codes: of the run; none for --help and the like, or for a sweep.
-        errors: instead of raising them: Hydra would print a line of its own about them.
+        exit_code: the exit code of the run.
+        error: what ended the run; if it were raised, Hydra would print a message of its own.
+        sweep: the sweep that has been started.
     """
 
-    exit_codes: list[int] = field(default_factory=list)
-    errors: list[RunnerError] = field(default_factory=list)
+    exit_code: int = 0
+    error: RunnerError | None = None
+    sweep: "Sweep | None" = None
+
+    def __call__(self, cfg: DictConfig) -> float | None:
+        from runner.sweep.jobs import is_sweep
+
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.sweep.dir)  # "." outside a sweep
+        if folder.is_absolute() and is_sweep(folder):  # another launcher has started this process for a job
+            from runner.sweep.driver import run_one
+
+            return run_one(folder, hydra_config.job.num)
+        overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)  # unlike list(), keeps each ${...}
+        try:
+            self.exit_code = max(self.exit_code, train_config(cfg, overrides))
+        except RunnerError as error:
+            self.error = self.error or error
+        return None
 
 
 def train(arguments: list[str]) -> int:
-    """`python -m runner [overrides]`: compose a config, check it, and train; with -m, each job of a sweep."""
+    """Run `python -m runner [overrides]`: compose a config, check it, and train; with -m, run a sweep."""
     check_arguments(arguments)
     asked = split(arguments)
     if "--version" in asked.flags:
         return show_version()
-    outcome = Outcome()
+    task = Task()
     try:
-        call_hydra(asked, outcome)
+        call_hydra(task, asked)
     except COMPOSITION_ERRORS as error:
         lines = find_problems(asked.overrides, asked.config_dir, typed, asked.config_name)
         raise ConfigError(*(lines or [in_words(error)])) from error
-    for failure in outcome.errors:
-        raise all_problems(failure, asked) if isinstance(failure, ConfigError) else failure
-    if "runner.sweep.driver" in sys.modules:
+    if isinstance(task.error, ConfigError):
+        raise all_problems(task.error, asked)
+    if task.error is not None:
+        raise task.error
+    if task.sweep is not None:
         from runner.sweep.driver import finish
 
-        outcome.exit_codes.append(finish())
-    return max(outcome.exit_codes, default=0)
+        return finish(task.sweep)
+    return task.exit_code
 
 
-def call_hydra(asked: Typed, outcome: Outcome) -> None:
-    """Let Hydra compose the config and call the run, or the sweep, or answer --help and the like."""
-
-    @hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)
-    def train_one(cfg: DictConfig) -> float | None:
-        from runner.sweep.jobs import is_sweep
-
-        hydra_config = HydraConfig.get()
-        sweep = Path(hydra_config.sweep.dir)  # "." for a run by itself
-        if sweep.is_absolute() and is_sweep(sweep):  # where another launcher finds its job
-            from runner.sweep.driver import run_one
-
-            return run_one(sweep, hydra_config.job.num)
-        overrides: Any = OmegaConf.to_container(hydra_config.overrides.task)  # list() would resolve a ${...} in them
-        try:
-            outcome.exit_codes.append(train_config(cfg, overrides))
-        except RunnerError as error:
-            outcome.errors.append(error)
-        return None
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to here, where they become one message
-    helps = "--hydra-help" in asked.flags  # which composes nothing
-    sys.argv = ["runner", *asked.flags, *([] if helps else asked.overrides)]
-    if not helps and not {"--shell-completion", "-sc"} & {*asked.flags}:
+def call_hydra(task: Task, asked: Typed) -> None:
+    """Let Hydra compose the config and call the task or run the sweep, or answer --help and similar flags."""
+    hydra_help = "--hydra-help" in asked.flags
+    if not hydra_help and not {"--shell-completion", "-sc"} & {*asked.flags}:
         check_hydra(asked)
-    with searching(asked.config_dir):
-        train_one()
+    arguments = asked.flags if hydra_help else [*asked.flags, *asked.overrides]  # --hydra-help composes nothing
+    with searching(asked.config_dir), hydra_called_with(arguments):
+        hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)(task)()
+
+
+@contextmanager
+def hydra_called_with(arguments: list[str]) -> Iterator[None]:
+    """Pass arguments to Hydra, and let it raise errors rather than print them and exit.
+
+    Hydra takes both from global state: `sys.argv` and an environment variable. They are restored on exit.
+    """
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["runner", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
 
 
 def all_problems(refused: ConfigError, asked: Typed) -> ConfigError:
-    """Return the error with all problems of the config: a check stops at the first kind."""
+    """Return an error with every problem of the config; the check stops at the first kind."""
     from runner.training.check import check
 
     problems = find_problems(asked.overrides, asked.config_dir, lambda cfg: check(typed(cfg)), asked.config_name)
@@ -132,7 +159,7 @@ def all_problems(refused: ConfigError, asked: Typed) -> ConfigError:
 
 
 def show_version() -> int:
-    """`python -m runner --version`: the versions that a report of a fault needs, without importing torch."""
+    """Run `python -m runner --version`: print the versions that a bug report needs, without importing torch."""
     for package in ("runner", "torch", "hydra-core"):
         try:
             print(f"{package} {version(package)}")
@@ -142,16 +169,16 @@ def show_version() -> int:
 
 
 def train_config(cfg: DictConfig, overrides: list[str]) -> int:
-    """One run: check, folder, training, results."""
+    """Check a config and train a run in a new folder; return its exit code."""
     config = typed(cfg)
     if config.sweep.zip or config.sweep.file is not None:
         raise ConfigError(f"sweep.{'zip' if config.sweep.zip else 'file'}: lists the jobs of a sweep, which needs -m")
 
-    with uncollected():  # torch starts here, after all that needs none of it
-        from runner.runs.folder import make_run_folder
-        from runner.runs.run import Order, run
-        from runner.training.build import fetch_data
-        from runner.training.check import check
+    speed_up()
+    from runner.runs.folder import make_run_folder
+    from runner.runs.run import Order, run
+    from runner.training.build import fetch_data
+    from runner.training.check import check
 
     check(config)
     if config.dry_run:

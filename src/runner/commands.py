@@ -1,4 +1,7 @@
-"""The commands beside training: resume, evaluate, predict, export, compare and components."""
+"""The commands other than training: resume, evaluate, predict, compare, export and components.
+
+Each one imports what needs torch after it has parsed its arguments: `--help` and usage errors do without.
+"""
 
 import argparse
 import shutil
@@ -10,14 +13,14 @@ from typing import TYPE_CHECKING
 from runner.config.compose import freeze, thaw
 from runner.errors import ConfigError
 from runner.machine.ranks import is_leader
-from runner.speed.imports import uncollected
+from runner.machine.startup import speed_up
 
-if TYPE_CHECKING:  # as in config.py
+if TYPE_CHECKING:
     from runner.config.schema import Config
 
 
 def show(config: "Config") -> int:
-    """What would run: the resolved config and the model; creates nothing."""
+    """Print the resolved config and the model; create nothing."""
     import torch
 
     from runner.tracking.summary import summarize
@@ -33,11 +36,11 @@ def show(config: "Config") -> int:
 
 
 def resume(arguments: list[str]) -> int:
-    """`python -m runner resume FOLDER [overrides]`: continues a run or a sweep in its folder, as if never stopped."""
-    parser = argparse.ArgumentParser("runner resume", description="Continues a run, or a sweep, where it stopped.")
+    """Run `python -m runner resume FOLDER [overrides]`: continue a run or a sweep as if it had never stopped."""
+    parser = argparse.ArgumentParser("runner resume", description="Continue a run or a sweep where it stopped.")
     parser.add_argument("folder", type=Path, help="a run folder or a sweep folder")
     parser.add_argument("overrides", nargs="*", default=[], help="values to change, such as trainer.epochs=20")
-    parser.add_argument("--retry-failed", action="store_true", help="of a sweep, run the failed jobs again too")
+    parser.add_argument("--retry-failed", action="store_true", help="run the failed jobs of a sweep again too")
     options = parser.parse_intermixed_args(arguments)
     folder = options.folder.absolute()
 
@@ -46,7 +49,7 @@ def resume(arguments: list[str]) -> int:
     if is_sweep(folder):
         return resume_sweep(folder, options.overrides, options.retry_failed)
     if options.retry_failed:
-        raise ConfigError(f"--retry-failed: {folder} is no sweep folder; a run that failed is resumed without it")
+        raise ConfigError(f"--retry-failed: {folder} is not a sweep folder; resume a failed run without this flag")
     config = frozen_config(folder, options.overrides, trains=True)
 
     if config.dry_run:
@@ -59,20 +62,20 @@ def resume(arguments: list[str]) -> int:
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    # A run of a sweep that is resumed with new values, such as more epochs, trains on whatever its siblings do.
+    # With new values, such as more epochs, a run of a sweep is no longer compared with the other jobs.
     should_stop = None if options.overrides else should_stop_in(config, folder)
     return run(Order(config, options.overrides, True, swept_in(folder), should_stop), lambda: folder)
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:
-    """What is left of a sweep; the jobs stay as they were frozen, only how many run at once may change."""
+    """Run the jobs that are left of a sweep; of their settings only sweep.jobs may change."""
     jobs = None
     for text in overrides:
         key, _, value = text.partition("=")
         if key != "sweep.jobs" or not value.isdigit() or int(value) < 1:
             raise ConfigError(
                 f"{text}: a sweep is resumed as it was frozen; allowed: sweep.jobs=N. "
-                f"For one of its runs: resume {folder}/JOB {text}"
+                f"To change one of its runs: resume {folder}/JOB {text}"
             )
         jobs = int(value)
 
@@ -85,8 +88,8 @@ def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> 
 
 
 def evaluate(arguments: list[str]) -> int:
-    """`python -m runner evaluate RUN`: prints the metrics of a run's model, as JSON."""
-    parser = argparse.ArgumentParser("runner evaluate", description="Measures the model of a run.")
+    """Run `python -m runner evaluate RUN`: print the metrics of a run's model as JSON."""
+    parser = argparse.ArgumentParser("runner evaluate", description="Print the metrics of a run's model as JSON.")
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument("overrides", nargs="*", default=[], help="another dataset: dataset=mnist dataset.root=...")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
@@ -102,12 +105,12 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def predict(arguments: list[str]) -> int:
-    """`python -m runner predict RUN FILE...`: what a run's model says of pictures, or of the rows of a CSV."""
-    parser = argparse.ArgumentParser("runner predict", description="Predictions for picture files or a CSV.")
+    """Run `python -m runner predict RUN FILE...`: predict images or the rows of a CSV file."""
+    parser = argparse.ArgumentParser("runner predict", description="Predict images or the rows of a CSV file.")
     parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="pictures, or a CSV")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or a CSV file")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
-    parser.add_argument("--output", type=Path, metavar="F", help="a .csv or .json file; else CSV is printed")
+    parser.add_argument("--output", type=Path, metavar="F", help="a .csv or .json file; default: print CSV")
     options = parser.parse_intermixed_args(arguments)
     config = frozen_config(options.run)
 
@@ -120,8 +123,8 @@ def predict(arguments: list[str]) -> int:
 
 
 def export(arguments: list[str]) -> int:
-    """`python -m runner export RUN --format F`: a run's model as a file for other programs."""
-    parser = argparse.ArgumentParser("runner export", description="Writes a run's model for other programs.")
+    """Run `python -m runner export RUN --format F`: write a run's model for other programs."""
+    parser = argparse.ArgumentParser("runner export", description="Write a run's model for other programs.")
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument("--format", required=True, choices=["safetensors", "torch.export", "onnx"])
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
@@ -137,27 +140,32 @@ def export(arguments: list[str]) -> int:
 
 
 def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = False) -> "Config":
-    """The checked config of a run folder, with overrides; `trains`: whether it is to be trained on.
+    """Return the checked config of a run folder.
+
+    Args:
+        folder: the run folder.
+        overrides: new values.
+        trains: whether the run is to be trained further.
 
     Raises:
-        ConfigError: it is no run folder, or the overrides do not fit it.
+        ConfigError: it is not a run folder, or the overrides do not fit its config.
     """
     from runner.sweep.jobs import is_sweep
 
     file = folder.absolute() / "config.yaml"
     if is_sweep(file.parent):
-        raise ConfigError(f"{file.parent}: is a sweep folder; choose one of its runs: {file.parent}/JOB")
+        raise ConfigError(f"{file.parent}: is a sweep folder; name one of its runs: {file.parent}/JOB")
     if not file.is_file():
         raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
     config = thaw(file, overrides)
 
+    speed_up()
     from runner.plugins import check_origins
+    from runner.runs.origin import with_origin, with_paths_of
+    from runner.training.check import check
 
     if is_leader():
         check_origins(config.plugins, file.parent)
-    with uncollected():
-        from runner.training.check import check
-    from runner.runs.origin import with_origin, with_paths_of
 
     config = with_paths_of(file.parent, config, overrides)
     try:
@@ -168,16 +176,16 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
 
 
 def compare(arguments: list[str]) -> int:
-    """`python -m runner compare FOLDER...`: any runs and sweeps in one table."""
+    """Run `python -m runner compare FOLDER...`: show runs and sweeps in one table."""
     from runner.runs.compare import FORMATS, Comparison
     from runner.runs.found import find_runs
 
-    parser = argparse.ArgumentParser("runner compare", description="One table over any runs and sweeps.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or what holds them")
-    parser.add_argument("--sort", metavar="KEY", help="a column, the best first; default: the first metric")
-    parser.add_argument("--columns", metavar="KEY,...", help="these columns alone: metrics, or keys of the configs")
+    parser = argparse.ArgumentParser("runner compare", description="Show runs and sweeps in one table.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or folders of them")
+    parser.add_argument("--sort", metavar="KEY", help="a column, best first; default: the first metric")
+    parser.add_argument("--columns", metavar="KEY,...", help="only these columns: metrics or keys of the configs")
     parser.add_argument("--format", default="table", choices=FORMATS)
-    parser.add_argument("--output", type=Path, metavar="F", help="a file; else it is printed")
+    parser.add_argument("--output", type=Path, metavar="F", help="a file; default: print the table")
     options = parser.parse_intermixed_args(arguments)
     comparison = Comparison(find_runs(options.folders))
     comparison.sort(options.sort)
@@ -197,12 +205,12 @@ def compare(arguments: list[str]) -> int:
 
 
 def components(arguments: list[str]) -> int:
-    """`python -m runner components [GROUP [NAME]]`: what the registry holds."""
-    parser = argparse.ArgumentParser("runner components", description="Lists the parts that a config can choose.")
+    """Run `python -m runner components [GROUP [NAME]]`: list the registered components."""
+    parser = argparse.ArgumentParser("runner components", description="List the components that a config can choose.")
     parser.add_argument("group", nargs="?", help="model, loss, optim, scheduler or dataset")
     parser.add_argument("name", nargs="?", help="a component of the group")
     parser.add_argument("--format", default="table", choices=["table", "json"])
-    parser.add_argument("--plugins", default="", metavar="M,N", help="modules with components of your own")
+    parser.add_argument("--plugins", default="", metavar="M,N", help="modules with your own components")
     options = parser.parse_args(arguments)
 
     from runner.catalog import as_json, print_components

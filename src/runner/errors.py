@@ -38,6 +38,18 @@ class Diverged(RunnerError):
     exit_code = 3
 
 
+class SweepStopped(Exception):
+    """No more jobs of a sweep start, and the user has been informed: a signal, a failed job, or a dry run.
+
+    Args:
+        exit_code: of the program.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"exit code {exit_code}")
+
+
 # Names in other programs -> names here.
 ELSEWHERE = {"learning_rate": "lr", "gpu": "cuda", "optimizer": "optim", "float16": "fp16", "bfloat16": "bf16"}
 

@@ -9,7 +9,9 @@ TRAIN = """
 import sys, torch
 from runner.speed.dynamo import import_when_needed
 from runner.optim import TORCH
+from runner.speed.labels import ORIGINAL, label_when_profiled
 import_when_needed()
+label_when_profiled()
 model = torch.nn.Linear(2, 1)
 for name, kind in TORCH.items():
     if name == "muon":
@@ -32,7 +34,7 @@ def run(code: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_eager_training_never_imports_it(tmp_path: Path) -> None:
+def test_eager_training_does_not_import_dynamo(tmp_path: Path) -> None:
     run(f"{TRAIN}\nassert not {REAL}", tmp_path)
 
 
@@ -47,10 +49,11 @@ def test_eager_training_never_imports_it(tmp_path: Path) -> None:
         "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item() == 2",
     ],
 )
-def test_whoever_needs_it_gets_the_real_one(tmp_path: Path, use: str) -> None:
+def test_other_uses_import_dynamo(tmp_path: Path, use: str) -> None:
     end = "import torch._dynamo\nassert torch._dynamo is sys.modules['torch._dynamo']\nassert torch._dynamo.__file__"
+    end += "\nassert torch.autograd.profiler.record_function is ORIGINAL"
     run(f"{TRAIN}\n{use}\nassert {REAL}\n{end}\n{TRAIN}", tmp_path)
 
 
-def test_a_real_one_stays(tmp_path: Path) -> None:
+def test_imported_dynamo_is_kept(tmp_path: Path) -> None:
     run(f"import torch._dynamo as before\n{TRAIN}\nassert sys.modules['torch._dynamo'] is before", tmp_path)

@@ -8,7 +8,7 @@ from runner.speed.labels import label_always, label_when_profiled
 
 @pytest.fixture(autouse=True)
 def _labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiler, "record_function", profiler.record_function)  # put back afterwards
+    monkeypatch.setattr(profiler, "record_function", profiler.record_function)  # restored after the test
     label_when_profiled()
 
 
@@ -24,7 +24,7 @@ def step() -> None:
     optimizer.zero_grad()
 
 
-def test_a_profile_has_the_labels_of_torch_and_ones_own() -> None:
+def test_profile_has_all_labels() -> None:
     with profile() as work:
         step()
         with torch.profiler.record_function("my own"):
@@ -32,13 +32,13 @@ def test_a_profile_has_the_labels_of_torch_and_ones_own() -> None:
     assert {"Optimizer.step#SGD.step", "Optimizer.zero_grad#SGD.zero_grad", "my own"} <= labels(work)
 
 
-def test_without_a_profiler_none_is_made() -> None:
-    with profiler.record_function("nobody listens") as label:
+def test_no_label_without_profiler() -> None:
+    with profiler.record_function("unused") as label:
         pass
     assert label.record is None
 
 
-def test_a_label_that_was_open_when_the_profile_began_or_ended_does_no_harm() -> None:
+def test_label_may_be_open_when_profile_starts_or_stops() -> None:
     with profiler.record_function("before"):
         work = profile()
         work.start()
@@ -47,7 +47,7 @@ def test_a_label_that_was_open_when_the_profile_began_or_ended_does_no_harm() ->
     assert "before" not in labels(work)
 
 
-def test_a_function_that_was_decorated_before_is_labelled_in_a_profile() -> None:
+def test_decorated_function_is_labelled() -> None:
     @profiler.record_function("decorated")
     def double(value: int) -> int:
         return 2 * value
@@ -58,7 +58,7 @@ def test_a_function_that_was_decorated_before_is_labelled_in_a_profile() -> None
     assert "decorated" in labels(work)
 
 
-def test_torchs_own_labels_come_back() -> None:
+def test_label_always_restores_the_class() -> None:
     ours = profiler.record_function
     label_always()
     assert profiler.record_function is torch.profiler.record_function is not ours

@@ -8,7 +8,7 @@ import resource, torch
 from runner.speed.memory import keep_freed_memory
 if {keep}:
     keep_freed_memory()
-for _ in range(10):  # until it has found places for all
+for _ in range(10):  # until the heap is large enough
     torch.ones(1 << 24)  # 64 MiB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
@@ -18,7 +18,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
-def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+def test_freed_memory_is_reused() -> None:
     def faults(keep: bool) -> int:
         command = [sys.executable, "-c", FAULTS.format(keep=keep)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from helpers import finish, metrics_table, results, start
 from runner import cli
 from runner.config.compose import compose_config
 from runner.sweep.jobs import Sweep
-from runner.sweep.plan import against_the_search
+from runner.sweep.plan import wrong_directions
 from runner.sweep.pool import cores
 
 
@@ -72,9 +71,9 @@ def test_a_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["seed=0,1", "sweep.jobs=1,2"], "sweep.jobs: is of the whole sweep, and found 1 and 2"),
-        (["output_dir=a,b"], "output_dir: is of the whole sweep, and found a and b"),
-        (["dry_run=true,false"], "dry_run: is of the whole sweep, and found True and False"),
+        (["seed=0,1", "sweep.jobs=1,2"], "sweep.jobs: found 1 and 2; it holds for the whole sweep"),
+        (["output_dir=a,b"], "output_dir: found a and b; it holds for the whole sweep"),
+        (["dry_run=true,false"], "dry_run: found True and False; it holds for the whole sweep"),
         (["seed=range(0)"], "seed=range(0): has no values"),
         (["optim.lr=0.1,nan"], "optim.lr: found nan"),
     ],
@@ -140,18 +139,11 @@ def test_one_bad_job_starts_none(
 
 
 def test_a_dry_run_lists_the_jobs(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("-m", *TINY, "optim.lr=0.1,0.01", "seed=1,2", "dry_run=true") == 0
+    assert cli.main(["-m", *TINY, "optim.lr=0.1,0.01", "seed=1,2", "dry_run=true"]) == 0
     text = said(capsys)
     assert text.count("optim.lr=0.1 ") == text.count("optim.lr=0.01 ") == 2
     assert "4 jobs, all checked; nothing was created" in text
     assert list(workdir.iterdir()) == []
-
-
-def main(*arguments: str) -> Any:
-    """The exit code of a command that leaves by SystemExit."""
-    with pytest.raises(SystemExit) as leaving:
-        cli.main(list(arguments))
-    return leaving.value.code
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", ".."])
@@ -233,7 +225,7 @@ def test_a_sweep_is_resumed_as_it_was_frozen(
 
 def test_a_run_by_itself_has_no_failed_jobs(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["resume", str(runner()), "--retry-failed"]) == 2
-    assert "is no sweep folder" in said(capsys)
+    assert "is not a sweep folder" in said(capsys)
 
 
 def test_a_sweep_in_use_is_left_alone(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
@@ -393,11 +385,11 @@ def test_a_search_in_the_wrong_direction_is_refused() -> None:
         0: compose_config(),
         1: compose_config(["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]),
     }
-    problems = against_the_search(configs, {"direction": "minimize"})
+    problems = wrong_directions(configs, {"direction": "minimize"})
     assert list(problems) == [1]
     assert "hydra.sweeper.direction: found minimize, but trainer.checkpoint.mode=max" in problems[1][0]
-    assert list(against_the_search(configs, {"direction": "maximize"})) == [0]
-    assert against_the_search(configs, {}) == {}
+    assert list(wrong_directions(configs, {"direction": "maximize"})) == [0]
+    assert wrong_directions(configs, {}) == {}
 
 
 @pytest.mark.slow  # needs Optuna, an extra

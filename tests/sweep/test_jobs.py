@@ -57,11 +57,11 @@ def test_each_set_of_a_file_is_a_job(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{optim.lr: 1}", "holds no list"),
-        ("[]", "holds no list"),
+        ("{optim.lr: 1}", "expected a list of override sets"),
+        ("[]", "expected a list of override sets"),
         ("- 3", r"job 1: found 3; allowed: \{optim.lr: 0.1\}"),
         ("- {seed: 1}\n- [seed]", "job 2: found"),
-        ("- [seed=1", "is no YAML"),
+        ("- [seed=1", "is not valid YAML"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -128,5 +128,5 @@ def test_pictures_take_a_tenth_of_the_time_at_most_and_nobody_waits_but_for_the_
 def test_a_picture_that_could_not_be_drawn_is_told(tmp_path: Path) -> None:
     failing: Any = Drawing([0.0], exitcode=1)
     kept = picture.Picture(Table(Sweep(tmp_path, [])), lambda table, target: failing)
-    with pytest.raises(RunnerError, match=r"sweep\.png: the process that drew it ended itself with exit code 1"):
+    with pytest.raises(RunnerError, match=r"sweep\.png: the drawing process failed: exited with code 1"):
         kept.finish()

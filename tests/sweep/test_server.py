@@ -12,16 +12,16 @@ from runner.sweep import server
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (-signal.SIGKILL, "killed by SIGKILL: someone's kill -9, or the system because memory ran out"),
+        (-signal.SIGKILL, "killed by SIGKILL: kill -9, or out of memory"),
         (-signal.SIGSEGV, "killed by SIGSEGV: Segmentation fault"),
-        (3, "ended itself with exit code 3"),
+        (3, "exited with code 3"),
     ],
 )
-def test_how_a_process_ended_in_words(code: int, words: str) -> None:
+def test_describe_exit(code: int, words: str) -> None:
     assert server.describe_exit(code) == words
 
 
-def test_only_those_with_problems_are_told() -> None:
+def test_check_returns_problems_by_number() -> None:
     configs = {3: compose_config(), 5: compose_config(["optim.lr=-1"]), 9: compose_config(["model.kernel_size=99"])}
     problems, gpus = server.check(configs)
     assert problems.keys() == {5, 9}
@@ -29,18 +29,18 @@ def test_only_those_with_problems_are_told() -> None:
     assert isinstance(gpus, list)
 
 
-def test_an_exit_code_of_255_is_the_process_s_own() -> None:
-    process = server._start(os._exit, 255)
+def test_exit_code_255_is_reported() -> None:
+    process = server.start_process(os._exit, 255)
     process.join()
     assert process.exitcode == 255
-    assert server.describe_exit(process.exitcode) == "ended itself with exit code 255"
+    assert server.describe_exit(process.exitcode) == "exited with code 255"
 
 
-def test_a_process_whose_server_died_is_lost() -> None:
-    process = server._start(time.sleep, 60)
+def test_process_is_lost_with_its_server() -> None:
+    process = server.start_process(time.sleep, 60)
     os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
     process.join()
     assert process.exitcode == server.LOST
-    assert server.describe_exit(process.exitcode).startswith("killed with the server")
+    assert server.describe_exit(process.exitcode).startswith("lost with the fork server")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)

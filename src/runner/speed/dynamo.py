@@ -1,7 +1,7 @@
-"""torch._dynamo, imported when something needs it.
+"""Import torch._dynamo only when something needs it.
 
-torch's optimizers import it at their first use, for a second, just to mark where torch.compile must not look; without
-torch.compile that marks nothing. Until anything else of it is asked for, a stand-in answers.
+torch's optimizers import it on their first use, which takes a second, only to mark code that torch.compile must skip.
+Without torch.compile these marks have no effect. A stand-in accepts them until another attribute is requested.
 """
 
 import importlib
@@ -12,29 +12,33 @@ from typing import Any
 
 import torch
 
+from runner.speed.labels import label_always
+
 NAME = "torch._dynamo"
 
 
 class _StandIn(ModuleType):
-    """Has what eager optimizers call; whoever asks for more gets the real module, which then stays."""
+    """Provide what eager optimizers call; any other attribute imports the real module, which then stays."""
 
     def graph_break(self) -> None:
-        """Marks a place for torch.compile."""
+        """Mark a place where torch.compile splits the graph."""
 
     def disable(self, function: Callable[..., Any], recursive: bool = True, wrapping: bool = True) -> Any:
-        """Marks a function for torch.compile."""
+        """Mark a function that torch.compile skips."""
         return function
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("__file__", "__spec__", "__warningregistry__"):  # asked by those who only look around
+        if name in ("__file__", "__spec__", "__warningregistry__"):  # read by code that only inspects sys.modules
             raise AttributeError(name)
         if sys.modules.get(NAME) is self:
+            label_always()  # torch.compile knows only the original class
             del sys.modules[NAME]
             torch._dynamo = importlib.import_module(NAME)
         return getattr(sys.modules[NAME], name)
 
 
-def import_when_needed() -> None:
-    """Puts the stand-in where torch looks, unless the real one is there already."""
+def import_when_needed() -> bool:
+    """Install the stand-in unless torch._dynamo is imported; return whether the stand-in is in place."""
     if NAME not in sys.modules:
         sys.modules[NAME] = torch._dynamo = _StandIn(NAME)
+    return isinstance(sys.modules[NAME], _StandIn)

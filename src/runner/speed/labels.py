@@ -1,7 +1,7 @@
-"""Labels in a profile, made when there is a profile.
+"""Create profiler labels only while a profiler runs.
 
-torch's optimizers and data loaders label each of their calls for a profiler, which takes 5 microseconds also when none
-listens: a tenth of a step of a small model.
+torch's optimizers label each of their calls for the profiler, which takes several microseconds per call even when
+no profiler runs: 9 to 24 % of a step of a small model.
 """
 
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.autograd import profiler
 
-TORCHS = profiler.record_function
+ORIGINAL = profiler.record_function
 profiling = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
 
 
-class _Label(TORCHS):
-    """Does nothing unless a profiler listens when it is entered."""
+class _Label(ORIGINAL):
+    """Do nothing unless a profiler runs on entry."""
 
     def __enter__(self) -> "_Label":
         if profiling():
@@ -28,10 +28,10 @@ class _Label(TORCHS):
 
 
 def label_when_profiled() -> None:
-    """Has torch use such labels."""
+    """Replace torch's class of labels. torch.compile does not know the new one."""
     profiler.record_function = _Label  # type: ignore[misc]
 
 
 def label_always() -> None:
-    """Has torch use its own ones again."""
-    profiler.record_function = TORCHS  # type: ignore[misc]
+    """Restore torch's class of labels."""
+    profiler.record_function = ORIGINAL  # type: ignore[misc]

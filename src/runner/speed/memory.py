@@ -1,4 +1,4 @@
-"""What the process does with memory that was freed."""
+"""Keep freed memory in the process."""
 
 import ctypes
 from contextlib import suppress
@@ -8,10 +8,10 @@ NEVER = (1 << 31) - 1
 
 
 def keep_freed_memory() -> None:
-    """From now on, has glibc keep the memory of tensors that are freed, for those of the next step.
+    """Let glibc keep the memory of freed tensors for those of the next step.
 
-    By default it hands large blocks back to the system each time, which then has to clear them anew: up to a third of
-    a step of a convolutional network on the CPU. Where there is no glibc, nothing changes.
+    By default it returns large blocks to the system, which has to clear them before the next use: up to a third of a
+    step of a convolutional network on the CPU. Without glibc nothing changes.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

@@ -1,10 +1,13 @@
-"""Several runs started by one command.
+"""Sweeps: several runs started by one command.
 
-jobs      which runs: listed, checked, and frozen in sweep.yaml
-driver    the steps of a sweep, and of its resume
-server    a process that has imported torch, and forks one for each job
-pool      so many jobs at a time: starts them, watches them, tells how they ended
-screen    what a person sees meanwhile
-table     what came of it: sweep.csv, .json, .md
-picture   and sweep.png
+jobs      the jobs, and sweep.yaml, which freezes them
+plan      compose and check every job before the first one starts
+driver    run a sweep, or resume one
+pool      start and watch several jobs at a time
+server    the process that has imported torch and forks a process for each job
+worker    the functions that run in these processes
+halving   stop jobs that fall behind
+screen    the console output
+table     the results: sweep.csv, sweep.json and sweep.md
+picture   the results: sweep.png
 """

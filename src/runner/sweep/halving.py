@@ -1,8 +1,11 @@
-"""Asynchronous successive halving: a job of a sweep that has fallen behind the others ends, and frees its place.
+"""Asynchronous successive halving: stop jobs of a sweep that have fallen behind the others.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), in the variant that stops jobs rather than
-pausing them: at rungs of min_epochs * reduction**k epochs a job goes on only when it is among the best one in
-`reduction` of the jobs that have reached that rung so far. No job ever waits for another.
+At rungs of min_epochs * reduction**k epochs a job continues only if it is among the best 1/reduction of the jobs that
+have reached the rung so far. No job waits for another.
+
+Source:
+    Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), in the variant that stops jobs rather
+    than pausing them.
 """
 
 import csv
@@ -16,19 +19,21 @@ from runner.sweep.jobs import FILE
 
 
 def should_stop_in(config: Config, folder: Path) -> Callable[[int], bool] | None:
-    """Return what decides after an epoch whether a run of a sweep is to stop; None where nothing does."""
+    """Return a function that decides after each epoch whether a run stops early; None if none of its sweep do."""
     rungs = Rungs.of(config, folder)
     return None if rungs is None else rungs.is_behind
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """Compares a run with its siblings, by what they all write into metrics.csv.
+    """Compare a run with the other runs of its sweep, by their metrics.csv.
 
     Args:
-        folder: the run's, among those of the sweep.
-        metric, mode: what is compared.
-        first: epochs to the first rung. reduction: how many times as far each next one is.
+        folder: the run folder.
+        metric: the metric to compare.
+        mode: min or max.
+        first: the epoch of the first rung.
+        reduction: the ratio of the epochs of successive rungs.
     """
 
     folder: Path
@@ -39,34 +44,35 @@ class Rungs:
 
     @classmethod
     def of(cls, config: Config, folder: Path) -> "Rungs | None":
-        """Those of a run in a sweep that has some."""
+        """Return the rungs of a run; None outside a sweep, and in one without rungs."""
         asha, keep = config.sweep.asha, config.trainer.checkpoint
         if asha.min_epochs is None or not (folder.parent / FILE).is_file():
             return None
         return cls(folder, keep.metric, keep.mode, asha.min_epochs, asha.reduction)
 
     def is_rung(self, epoch: int) -> bool:
+        """Return whether an epoch ends at a rung."""
         distance = self.first
         while distance < epoch:
             distance *= self.reduction
         return distance == epoch
 
     def is_behind(self, epoch: int) -> bool:
-        """Whether the run, which has ended this epoch, is to end."""
+        """Return whether the run, which has completed this epoch, has fallen behind."""
         if not self.is_rung(epoch):
             return False
         own = self.value(self.folder, epoch)
         others = [self.value(table.parent, epoch) for table in self.folder.parent.glob("*/metrics.csv")]
         reached = [value for value in others if value is not None]
-        if own is None:  # never validated, or its table cannot be read: nothing to compare
+        if own is None:  # not validated yet, or an unreadable table
             return False
         better = sum(value < own for value in reached)
         return better >= max(1, len(reached) // self.reduction)
 
     def value(self, folder: Path, epoch: int) -> float | None:
-        """Return the newest metric at the end of an epoch, so that less is better; None if the run is not there yet.
+        """Return the latest metric of a run at the end of an epoch, negated where more is better.
 
-        A row without validation has no value; the one before it counts.
+        None if the run has not completed the epoch. A row without validation repeats the value before it.
         """
         newest = ""
         try:
@@ -77,5 +83,5 @@ class Rungs:
                         value = float(newest)
                         return math.inf if math.isnan(value) else -value if self.mode == "max" else value
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # being written, or damaged: it counts when it can be read
+            pass  # being written, or damaged: ignored until it can be read
         return None

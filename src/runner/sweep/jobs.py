@@ -1,11 +1,12 @@
-"""Which runs a sweep has: listed from the overrides, and frozen in sweep.yaml before the first starts."""
+"""The jobs of a sweep: listed from overrides, and frozen in sweep.yaml before the first one starts."""
 
 import hashlib
 import itertools
 import re
 import shlex
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from runner.runs.folder import safe_name
 
 FILE = "sweep.yaml"
 LONGEST_NAME = 120
-NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # 1e-3 too, which YAML takes for a text
+NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # also 1e-3, which YAML reads as a string
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -29,11 +30,11 @@ class Job:
     """One run of a sweep.
 
     Args:
-        folder: the name of its folder within the sweep's.
-        overrides: all that it was composed from.
-        flags: of the command line, such as --config-dir.
-        swept: the keys that the sweep is over, with this job's values.
-        config: whole and frozen.
+        folder: the name of its folder in the sweep's folder.
+        overrides: all overrides that its config was composed from.
+        flags: flags of the command line, such as --config-dir.
+        swept: the swept keys with this job's values.
+        config: its complete config.
     """
 
     folder: str
@@ -44,45 +45,52 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What the job overrides, as typed; its folder where the sweep is over nothing."""
+        """The overrides of the swept keys, as typed; the folder where nothing is swept."""
         typed = [text for text in own(self.overrides) if text.partition("=")[0].lstrip("+~") in self.swept]
         return ",".join(typed) or self.folder
 
     def command(self, overrides: Sequence[str]) -> str:
-        """The command that repeats this run by itself, with these overrides."""
+        """Return the command that repeats this run outside the sweep, with these overrides."""
         words = own(overrides)
         threads = self.config.device.threads
         if threads is not None and not any(text.startswith("device.threads=") for text in words):
-            words.append(f"device.threads={threads}")  # other numbers of threads add up in another order
+            words.append(f"device.threads={threads}")  # the number of threads changes the order of sums
         return shlex.join(["python", "-m", "runner", *self.flags, *words])
 
 
 def own(overrides: Sequence[str]) -> list[str]:
-    """Those that are of a run, rather than of its sweep; of several for a key the last, which counts."""
+    """Return the overrides of the run, without those of its sweep; the last one for each key."""
     last = {text.partition("=")[0]: text for text in overrides}
     return [text for text in last.values() if not text.lstrip("+").startswith(("sweep.", "dry_run="))]
 
 
 @dataclass
 class Sweep:
-    """The jobs in a sweep folder."""
+    """The jobs in a sweep folder.
+
+    Args:
+        folder: the sweep's folder.
+        jobs: in the order in which they start.
+        began: when this process started or resumed the sweep, by `time.monotonic`.
+    """
 
     folder: Path
     jobs: list[Job]
+    began: float = field(default_factory=time.monotonic, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> "Sweep":
-        """Reads sweep.yaml.
+        """Read sweep.yaml.
 
         Raises:
-            ConfigError: it is damaged, or would lead out of the folder.
+            ConfigError: the file is damaged, or names a folder outside the sweep's.
         """
         try:
             frozen = read_yaml(folder / FILE)
             jobs = [Job(**{**job, "config": parse(job["config"])}) for job in frozen["jobs"]]
             for job in jobs:
                 if job.folder != safe_name(job.folder, LONGEST_NAME):
-                    raise ValueError(f"{job.folder!r} is no name of a job's folder")
+                    raise ValueError(f"{job.folder!r} is not the name of a job's folder")
             if not jobs:
                 raise ValueError("it has no jobs")
         except ConfigError as error:
@@ -92,38 +100,39 @@ class Sweep:
         return cls(folder, jobs)
 
     def save(self) -> None:
+        """Write sweep.yaml."""
         plain = [{**vars(job), "config": job.config.model_dump()} for job in self.jobs]
         write_atomically(self.folder / FILE, yaml.dump({"schema": 1, "jobs": plain}, Dumper=Dumper, sort_keys=False))
 
     @property
     def settings(self) -> settings.Sweep:
-        """Those that the sweep was started with."""
+        """The settings that the sweep was started with."""
         return self.jobs[0].config.sweep
 
     @property
     def swept(self) -> list[str]:
-        """The keys that the sweep is over."""
+        """The swept keys."""
         return list(dict.fromkeys(key for job in self.jobs for key in job.swept))
 
     def path(self, job: Job) -> Path:
-        """The folder of a job's run."""
+        """Return the run folder of a job."""
         return self.folder / job.folder
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether it holds a sweep, rather than a run."""
+    """Return whether a folder holds a sweep."""
     return (folder / FILE).is_file()
 
 
 def swept_in(run: Path) -> dict[str, Any]:
-    """What the sweep that a run belongs to is over, with this run's values; nothing for a run by itself."""
+    """Return the swept keys with the values of this run; an empty dict for a run outside a sweep."""
     if not is_sweep(run.parent):
         return {}
     return next((job.swept for job in Sweep.open(run.parent).jobs if job.folder == run.name), {})
 
 
 def folder_name(overrides: Iterable[str], taken: Sequence[str]) -> str:
-    """A name that says what a job overrides: one path segment of at most 120 bytes that is not `taken`."""
+    """Return a folder name made of a job's overrides: one path segment of at most 120 bytes that is not `taken`."""
     text = ",".join(overrides)
     name = safe_name(text, LONGEST_NAME)
     if len(text.encode()) > LONGEST_NAME:
@@ -133,14 +142,14 @@ def folder_name(overrides: Iterable[str], taken: Sequence[str]) -> str:
 
 
 def list_jobs(choices: dict[str, list[str]], how: settings.Sweep | None = None) -> list[list[str]]:
-    """The overrides of each job.
+    """Return the overrides of each job.
 
     Args:
-        choices: for each key, an override for each value that was typed for it.
-        how: paired, or with the sets of a file; None combines them.
+        choices: for each key, an override for each of its values.
+        how: settings that pair the values or add the sets of a file; None for every combination.
 
     Raises:
-        ConfigError: the lists of a zipped sweep differ in length, or the file of jobs cannot be read.
+        ConfigError: the lists to pair differ in length, or the job file cannot be read.
     """
     if how is not None and how.zip:
         lengths = {key: len(each) for key, each in choices.items() if len(each) > 1}
@@ -157,19 +166,19 @@ def list_jobs(choices: dict[str, list[str]], how: settings.Sweep | None = None) 
 
 
 def read_job_file(path: Path) -> list[list[str]]:
-    """The override sets of `sweep.file`: a YAML list; each set a mapping {optim.lr: 0.1}, or a list [optim.lr=0.1].
+    """Return the override sets in `sweep.file`, a YAML list of mappings {optim.lr: 0.1} or lists [optim.lr=0.1].
 
     Raises:
-        ConfigError: there is no such file, or it holds something else.
+        ConfigError: the file is missing, or holds something else.
     """
     try:
         sets = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"sweep.file: {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sweep.file: {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"sweep.file: {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(sets, list) or not sets:
-        raise ConfigError(f"sweep.file: {path} holds no list of override sets, such as: - {{optim.lr: 0.1}}")
+        raise ConfigError(f"sweep.file: {path}: expected a list of override sets, such as: - {{optim.lr: 0.1}}")
     jobs = []
     for number, each in enumerate(sets, start=1):
         if isinstance(each, dict):
@@ -184,7 +193,7 @@ def read_job_file(path: Path) -> list[list[str]]:
 
 
 def _as_override(value: Any) -> str:
-    """A YAML value in the grammar of overrides."""
+    """Return a YAML value in the grammar of overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -194,6 +203,6 @@ def _as_override(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
     if isinstance(value, str) and not (NUMBER_OR_NAME.fullmatch(value) and isinstance(yaml.safe_load(value), str)):
-        # Within quotes a backslash stands for itself, unless a quote follows it.
+        # In quotes a backslash is literal unless a quote follows.
         return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
     return str(value)

@@ -1,4 +1,4 @@
-"""sweep.png: the metric against what the sweep is over."""
+"""sweep.png: the metric against the swept keys."""
 
 import io
 import math
@@ -15,37 +15,43 @@ from runner.sweep import server
 from runner.sweep.jobs import FILE
 from runner.sweep.table import Table
 
-SHARE = 0.1  # of the time that pictures may be drawn in while jobs run
-PATIENCE = 60.0  # seconds for a picture that is waited for
+SHARE = 0.1  # of the time may be spent on drawing while jobs run
+PATIENCE = 60.0  # seconds to wait for a picture
+
+
+def start_drawing(table: Table, target: Path) -> BaseProcess:
+    """Start a process of the server, which has imported matplotlib, that draws the picture. Raises OSError."""
+    return server.start_process(draw, table, target)
 
 
 class Picture:
-    """The picture in the sweep folder; drawn anew after a job unless that would take too much of the time.
+    """The picture in the sweep folder, redrawn after a job unless that would take too much of the time.
 
     Args:
-        start: starts a process that draws the picture of a table into a file; by default one of the server's, which
-            has matplotlib.
+        table: the results to draw.
+        start: starts a process that draws a table into a file.
     """
 
-    def __init__(self, table: Table, start: Callable[[Table, Path], BaseProcess] = server.start_drawing) -> None:
+    def __init__(self, table: Table, start: Callable[[Table, Path], BaseProcess] = start_drawing) -> None:
         self.table, self.start = table, start
         self.target = table.sweep.folder / "sweep.png"
         self._drawing: BaseProcess | None = None
-        self._begun, self._rest = 0.0, 0.0  # when the last one was, and for how long there shall be no other
+        self._begun = 0.0  # when the last drawing began
+        self._rest = 0.0  # seconds from then on without another one
 
     def save(self) -> None:
-        """Starts to draw it, if it is time to. Raises RunnerError when the last one failed."""
+        """Start to draw the picture unless it is too soon. Raises RunnerError if the last drawing failed."""
         if self._drawing is not None and not self._drawing.is_alive():
             process, self._drawing = self._drawing, None
             self._check(process)
-            drawn = min(max(self.target.stat().st_mtime, self._begun), time.time())  # its disk may have another clock
+            drawn = min(max(self.target.stat().st_mtime, self._begun), time.time())  # a file server's clock may differ
             self._rest = (drawn - self._begun) / SHARE
         if self._drawing is None and time.time() - self._begun >= self._rest:
             self._begun = time.time()
             self._drawing = self.start(self.table, self.target)
 
     def finish(self) -> None:
-        """Draws the last one and waits for it. Raises RunnerError when it failed."""
+        """Draw the last picture and wait for it. Raises RunnerError if that failed."""
         if self._drawing is not None:
             self._drawing.join(PATIENCE)
         process = self.start(self.table, self.target)
@@ -57,26 +63,26 @@ class Picture:
     def _check(self, process: BaseProcess) -> None:
         process.join()
         if process.exitcode:
-            raise RunnerError(f"{self.target}: the process that drew it {server.describe_exit(process.exitcode)}")
+            raise RunnerError(f"{self.target}: the drawing process failed: {server.describe_exit(process.exitcode)}")
 
 
 def draw(table: Table, target: Path) -> None:
-    """One key: metric against value, with deviations over repeats. Two: a heat map. More: a panel for each key."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a quarter of a second to import
+    """Draw the best metric: for one swept key against its values, for two as a heat map, else a panel for each key."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a quarter of a second to import
     from matplotlib.figure import Figure
 
     name = f"best {table.metric}"
-    everything = table.groups()
-    if not any(group.keys for group in everything):  # repeats alone: each job for itself
-        everything = [Group({"job": j.folder}, [j.folder], 1, table.metrics(j), {name: None}) for j in table.sweep.jobs]
-    groups = [group for group in everything if name in group.mean]
-    keys = list(dict.fromkeys(key for group in everything for key in group.keys))
-    wide = len(keys) if len(keys) > 2 else 1
-    figure = Figure(figsize=(2 + 4.5 * wide, 4.5), layout="constrained")
+    groups = table.groups()
+    if not any(group.keys for group in groups):  # only repeats: show each job by itself
+        groups = [Group({"job": j.folder}, [j.folder], 1, table.metrics(j), {name: None}) for j in table.sweep.jobs]
+    keys = list(dict.fromkeys(key for group in groups for key in group.keys))
+    groups = [group for group in groups if name in group.mean]
+    panels = len(keys) if len(keys) > 2 else 1
+    figure = Figure(figsize=(2 + 4.5 * panels, 4.5), layout="constrained")
     if len(keys) == 2 and groups:
         heat_map(figure.subplots(), groups, keys[0], keys[1], name)
     else:
-        for axes, key in zip(figure.subplots(1, wide, squeeze=False)[0], keys, strict=False):
+        for axes, key in zip(figure.subplots(1, panels, squeeze=False)[0], keys, strict=False):
             against(axes, groups, key, name)
     counts = ", ".join(f"{n} {status}" for status, n in table.counts().items())
     figure.suptitle(plain(f"{table.sweep.folder.name}: {counts}"), fontsize=10)
@@ -87,12 +93,12 @@ def draw(table: Table, target: Path) -> None:
 
 
 def plain(value: Any) -> str:
-    """A value as text in which matplotlib sees no formula."""
+    """Return a value as text that matplotlib does not read as a formula."""
     return ("null" if value is None else show(value)).replace("$", r"\$")
 
 
 def choices(groups: Sequence[Group], key: str) -> list[Any]:
-    """The values of a key: numbers in their order, anything else as it came."""
+    """Return the values of a key: numbers sorted, others in order of appearance."""
     found = list({str(group.keys[key]): group.keys[key] for group in groups if key in group.keys}.values())
     return sorted(found) if all(is_number(value) for value in found) else found
 
@@ -102,12 +108,12 @@ def is_number(value: Any) -> bool:
 
 
 def is_logarithmic(values: Sequence[Any]) -> bool:
-    """Whether the values spread over so much that a straight axis would press most of them into a corner."""
+    """Return whether the values span a factor of ten, which needs a logarithmic axis."""
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= 10
 
 
 def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
-    """The metric against one key."""
+    """Plot the metric against one key, with standard deviations over repeats."""
     values = choices(groups, key)
     numeric = bool(values) and all(map(is_number, values))
     shown = [group for group in groups if key in group.keys]
@@ -128,7 +134,7 @@ def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
 
 
 def heat_map(axes: Any, groups: Sequence[Group], across: str, down: str, name: str) -> None:
-    """The metric as a colour, for each pair of values."""
+    """Show the metric as a color for each pair of values."""
     columns, rows = choices(groups, across), choices(groups, down)
     cells = [[math.nan] * len(columns) for _ in rows]
     for group in groups:

@@ -1,4 +1,4 @@
-"""So many jobs at a time: starts them, watches them, tells how each ended. A job's death is its own."""
+"""Run several jobs at a time, and record how each ended. A job that dies does not affect the others."""
 
 import math
 import os
@@ -21,17 +21,18 @@ from runner.sweep.jobs import Job, Sweep
 from runner.sweep.screen import Screen
 from runner.tracking.results import DONE, ENDED, Results, read_results, status_of
 
-TICK = 0.25  # seconds between looks at the clock
-GRACE = 5.0  # seconds that a job may take to save when its time is up
-PATIENCE = 60.0  # and when the sweep is asked to stop
+TICK = 0.25  # seconds between checks of timeouts and signals
+GRACE = 5.0  # seconds for a job to save after its timeout
+PATIENCE = 60.0  # seconds for jobs to save after a signal
 
 
 def cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_alive(pid: int) -> bool:
+    """Return whether a process exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -39,8 +40,8 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def wait_for_the_end_of(pid: int) -> None:
-    """For as long as a kill may take; then its folder is free."""
+def wait_for_end(pid: int) -> None:
+    """Wait until a killed process has ended, which frees its folder; a few seconds at most."""
     end = time.monotonic() + GRACE
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
@@ -48,12 +49,15 @@ def wait_for_the_end_of(pid: int) -> None:
 
 @dataclass
 class Running:
-    """A job's process.
+    """A running job.
 
     Args:
-        slot: which of the places it takes.
-        before: what results.json said when its process was started.
-        asked: when it was asked to stop, because its time was up.
+        job: the job.
+        process: its process.
+        slot: the place that it takes.
+        before: the contents of results.json when the process was started.
+        started: when the process was started.
+        asked: when it was asked to stop because of sweep.timeout; None if it was not.
     """
 
     job: Job
@@ -65,14 +69,15 @@ class Running:
 
 
 class Pool:
-    """Runs jobs of a sweep.
+    """Run jobs of a sweep, each in a process of its own.
 
     Args:
-        places: how many run at once.
-        gpus: one for each place, in turn; none leaves all GPUs to all.
-        stop: set by a signal: the jobs are asked to save and stop; by a second one, they are killed.
-        screen: told of everything that happens.
-        save: writes the table; called when jobs have ended and the next ones run; at last it is the caller's to call.
+        sweep: the sweep.
+        places: how many jobs run at a time.
+        gpus: assigned to the places in turn; if empty, each job sees all GPUs.
+        stop: the signals received: on the first one the jobs save and stop, on the second one they are killed.
+        screen: reports each event.
+        save: updates the table; called after jobs have ended, except after the last ones.
     """
 
     def __init__(
@@ -88,32 +93,33 @@ class Pool:
         self.free = list(range(places))
         self.running: list[Running] = []
         self.tries: dict[str, int] = {}
-        self.news = False  # a job has ended that the table does not show yet
-        self.ending = False  # no more are started, and those that run were asked to stop
-        self.asked = math.inf  # when they were
+        self.unsaved = False  # whether a job has ended since the table was saved
+        self.ending = False  # no more jobs start, and the running ones were asked to stop
+        self.asked = math.inf  # when they were asked
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Runs them all, as far as they come, unless a signal or `sweep.on_error` ends it."""
+        """Run jobs until all have ended, or a signal or sweep.on_error ends the sweep."""
         waiting = deque(jobs)
         try:
             while self.running or (waiting and not self.ending):
                 while waiting and self.free and not self.ending:
                     self.start(waiting.popleft())
-                if self.news:  # told when the next jobs run already: to write the table takes a while
-                    self.news = False
+                if self.unsaved:  # saving takes a while, so the next jobs start first
+                    self.unsaved = False
                     self.save()
                 wait([each.process.sentinel for each in self.running], timeout=TICK)
                 for each in [each for each in self.running if not each.process.is_alive()]:
                     if self.settle(each):
                         waiting.appendleft(each.job)
-                self.look_at_the_clock()
-                self.heed_signals()
+                self.enforce_timeout()
+                self.handle_signals()
                 self.screen.refresh()
         finally:
             for each in self.running:
                 self.kill(each)
 
     def start(self, job: Job) -> None:
+        """Start the process of a job in a free place."""
         slot, settings = self.free.pop(0), self.sweep.settings
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus and job.config.device.name in ("auto", "cuda") else None
         self.tries[job.folder] = self.tries.get(job.folder, 0) + 1
@@ -129,39 +135,45 @@ class Pool:
         self.screen.started(job, again=self.tries[job.folder] - 1, of=settings.retries)
 
     def settle(self, each: Running) -> bool:
-        """Notes how a job ended; returns whether it is to be tried again."""
+        """Record how a job ended; return whether to run it again."""
         code, pid = each.process.exitcode, each.process.pid
-        if pid is not None and is_alive(pid):  # the server has died, and cannot tell of its children
+        if pid is not None and is_alive(pid):  # the server has died, not the job
             self.kill(each)
-            wait_for_the_end_of(pid)
+            wait_for_end(pid)
         each.process.close()
         self.running.remove(each)
         self.free.append(each.slot)
         settings, folder = self.sweep.settings, self.sweep.path(each.job)
         status, untouched = status_of(folder), read_results(folder) == each.before
         if each.asked is not None and status not in ENDED:
-            self.note(each, "Timeout", f"sweep.timeout: not done after {settings.timeout:g} seconds")
+            self.record(each, "Timeout", f"sweep.timeout: not done after {settings.timeout:g} seconds")
         elif status not in (*ENDED, "interrupted") or (untouched and not self.ending):
             if self.ending:
-                self.note(each, None, "stopped before it could save")
+                self.record(each, None, "stopped before it could save")
             else:
                 kind = "Killed" if code in (-signal.SIGKILL, server.LOST) else "Died"
-                self.note(each, kind, f"{server.describe_exit(code)}; see run.log")
+                self.record(each, kind, f"{server.describe_exit(code)}; see run.log")
         if untouched and read_results(folder) == each.before and not self.ending:
             self.screen.refused(each.job, "another process works in its folder, or it cannot be written")
         else:
             self.screen.ended(each.job)
-        self.news = True
+        self.unsaved = True
         status = status_of(folder)
         again = status == "failed" and self.tries[each.job.folder] <= settings.retries and not self.ending
         if status not in DONE and not again and settings.on_error == "stop" and not self.ending:
             self.end()
         return again
 
-    def note(self, each: Running, kind: str | None, message: str) -> None:
-        """Writes what a job could not say itself into its results.json and run.log; `kind` of an error, if it was."""
+    def record(self, each: Running, kind: str | None, message: str) -> None:
+        """Write the end of a job that could not do so itself to its results.json and run.log.
+
+        Args:
+            each: the job.
+            kind: the type of the error; None if the job was interrupted.
+            message: the error message.
+        """
         job, folder = each.job, self.sweep.path(each.job)
-        with suppress(OSError, ConfigError), locked(folder):  # another live run in the folder tells its own story
+        with suppress(OSError, ConfigError), locked(folder):  # whoever else holds the lock writes these files
             results = Results.open(folder, job.config.name, job.config.seed, job.overrides)
             results.spent = each.before.get("seconds", {}).get("total", 0.0) + time.monotonic() - each.started
             error = None if kind is None else {"type": kind, "message": message}
@@ -169,8 +181,8 @@ class Pool:
             with (folder / "run.log").open("a") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} ERROR {message}\n")
 
-    def look_at_the_clock(self) -> None:
-        """Asks jobs whose time is up to save and stop; kills those that do not."""
+    def enforce_timeout(self) -> None:
+        """Ask jobs that exceed sweep.timeout to save and stop; kill those that do not."""
         limit = self.sweep.settings.timeout
         for each in self.running:
             if limit is None:
@@ -181,7 +193,8 @@ class Pool:
             elif each.asked is not None and time.monotonic() - each.asked > GRACE:
                 self.kill(each)
 
-    def heed_signals(self) -> None:
+    def handle_signals(self) -> None:
+        """End the sweep on a signal; kill the jobs on a second one, or after a minute."""
         if self.stop.times > 0 and not self.ending:
             self.end()
         if self.stop.times > 1 or time.monotonic() - self.asked > PATIENCE:
@@ -189,20 +202,21 @@ class Pool:
                 self.kill(each)
 
     def end(self) -> None:
-        """Starts no more jobs, and asks those that run to save and stop."""
+        """Start no more jobs, and ask the running ones to save and stop."""
         self.ending, self.asked = True, time.monotonic()
         self.screen.ending([each.job for each in self.running])
         for each in self.running:
             self.signal(each, signal.SIGINT)
 
     def kill(self, each: Running) -> None:
-        """Kills a job with all that it started."""
+        """Kill a job with all its processes."""
         if each.process.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(each.process.pid, signal.SIGKILL)
         self.signal(each, signal.SIGKILL)
 
     def signal(self, each: Running, number: signal.Signals) -> None:
+        """Send a signal to the process of a job."""
         if each.process.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(each.process.pid, number)

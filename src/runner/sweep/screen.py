@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a line for each start and end, on a terminal a live table, and the table at last."""
+"""The console output of a sweep: a line for each start and end, a live table on a terminal, and the final table."""
 
 import time
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from runner.sweep.table import Table
 from runner.tracking.console import console, relative
 from runner.tracking.results import DONE, read_results
 
-SHOWN = 30  # rows of the last table; sweep.md has all
-LONGEST_TITLE = 60  # of a job, which its number tells from others too
+SHOWN = 30  # rows of the final table; sweep.md has all
+LONGEST_TITLE = 60  # characters
 LONGEST_MESSAGE = 3  # lines
 
 
@@ -23,7 +23,7 @@ class Screen:
     """The console while jobs run.
 
     Args:
-        table: what is known of the jobs.
+        table: the results of the jobs.
     """
 
     def __init__(self, table: Table) -> None:
@@ -41,18 +41,20 @@ class Screen:
         if self.live is not None:
             self.live.stop()
 
-    def say(self, word: str, job: Job, what: str = "", style: str | None = None) -> None:
+    def print(self, word: str, job: Job, what: str = "", style: str | None = None) -> None:
+        """Print a line about a job."""
         title = one_line(job.title)
         short = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
         console.print(f"{word:<9}{self.number[job.folder]:>3}/{self.total} {short}{what}", style=style)
 
     def started(self, job: Job, again: int, of: int) -> None:
+        """Report the start of a job; `again` counts its earlier tries, of which `of` are allowed."""
         self.running[job.folder] = (job, time.monotonic())
         if again or self.live is None:  # on a terminal the live table shows it
-            self.say("again" if again else "started", job, f" (try {again + 1} of {of + 1})" if again else "")
+            self.print("again" if again else "started", job, f" (try {again + 1} of {of + 1})" if again else "")
 
     def ended(self, job: Job) -> None:
-        """Says at once what came of a job."""
+        """Report the end of a job."""
         self.running.pop(job.folder, None)
         results = self.table.results(job)
         status, error = self.table.status(job), results.get("error")
@@ -61,31 +63,34 @@ class Screen:
         if status in DONE:
             word = {"completed": "done", "stopped early": "stopped"}[status]
             behind = f" early, at epoch {results['epoch']}" if status == "stopped early" else ""
-            self.say(word, job, f"{behind} in {results['seconds']['total']:.1f} s{best}")
+            self.print(word, job, f"{behind} in {results['seconds']['total']:.1f} s{best}")
         elif error:
             first, *more = error["message"].splitlines() or [""]
-            self.say(status, job, f": {error['type']}: {one_line(first)}", style="red")
+            self.print(status, job, f": {error['type']}: {one_line(first)}", style="red")
             for line in more[: LONGEST_MESSAGE - 1]:
                 console.print(" " * 9 + one_line(line), style="red")
         else:
-            self.say("stopped", job, f" at epoch {results.get('epoch', 0)}", style="yellow")
+            self.print("stopped", job, f" at epoch {results.get('epoch', 0)}", style="yellow")
 
     def refused(self, job: Job, why: str) -> None:
-        """A job that could not even begin."""
+        """Report a job that could not start."""
         self.running.pop(job.folder, None)
-        self.say("failed", job, f": {why}", style="red")
+        self.print("failed", job, f": {why}", style="red")
 
     def ending(self, running: Sequence[Job]) -> None:
+        """Report that the running jobs were asked to stop."""
         if running:
             names = ", ".join(one_line(job.title) for job in running)
-            console.print(f"stopping {names}: they save first; a second signal kills them, or a minute", style="yellow")
+            text = f"stopping {names}: each saves first; a second signal, or a minute, kills those that have not"
+            console.print(text, style="yellow")
 
     def refresh(self) -> None:
+        """Update the live table."""
         if self.live is not None:
             self.live.update(self.picture(), refresh=True)
 
     def picture(self) -> RichTable:
-        """The jobs in hand."""
+        """Return the running jobs as a table."""
         done = sum(self.table.status(job) not in ("waiting", "running") for job in self.sweep.jobs)
         waiting = self.total - done - len(self.running)
         title = f"{done} of {self.total} ended, {len(self.running)} running, {waiting} waiting"
@@ -97,6 +102,7 @@ class Screen:
         return picture
 
     def cells(self, job: Job, results: dict[str, Any], seconds: float) -> list[str]:
+        """Return the row of a running job."""
         part, _, name = self.table.metric.partition("/")
         epochs = job.config.trainer.epochs
         return [
@@ -109,7 +115,7 @@ class Screen:
 
 
 def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
-    """What is about to run: so many of the sweep's jobs."""
+    """Print the folder, the number of jobs, the swept keys, and where the jobs will run."""
     over = f" over {', '.join(sweep.swept)}" if sweep.swept else ""
     console.print(f"folder   {relative(sweep.folder)}\nsweep    {count(jobs)}{over}, {where}")
 
@@ -119,7 +125,7 @@ def count(jobs: int) -> str:
 
 
 def show_end(table: Table, seconds: float) -> None:
-    """The table, the best job with the command that repeats it, and how to go on."""
+    """Print the table, the best job, and the next commands."""
     sweep, best, counts = table.sweep, table.best(), table.counts()
     rows = [without(table.row(job), "job" if sweep.swept else "", "error", "overrides") for job in sweep.jobs]
     lines, left_out = fitted_table(rows[:SHOWN], console.width)
@@ -136,7 +142,7 @@ def show_end(table: Table, seconds: float) -> None:
 
 
 def show_what_next(table: Table, best: Job | None, counts: str, seconds: float) -> None:
-    """The best job with the command that repeats it, the files, and how to go on."""
+    """Print the best job with the command that repeats it, the files, and the commands that continue the sweep."""
     sweep, folder = table.sweep, relative(table.sweep.folder)
     console.print(f"\n{counts} in {seconds:.1f} s")
     if best is not None:

@@ -1,13 +1,21 @@
-"""A process that has imported torch and the runner once, and forks one for each job: isolation for milliseconds.
+"""The fork server: a process that has imported torch and runner, and forks a process for each job.
 
-The server never computes and never touches an accelerator, so that what is forked from it starts clean. Nothing here
-imports torch: who drives a sweep stays small.
+So a job starts within milliseconds, and its death harms no other. The server never computes and never touches an
+accelerator: a forked process starts with a clean state.
+
+The driver of a sweep stays small: it never imports torch. `runner.sweep.worker` does, so the functions that run in a
+forked process import it themselves.
 """
 
+import ctypes
+import gc
+import importlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -17,15 +25,23 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError
 
-if TYPE_CHECKING:  # the door starts the server before it imports anything else
+if TYPE_CHECKING:  # the driver starts the server before it imports pydantic
     from runner.config.schema import Config
 
 context = multiprocessing.get_context("forkserver")
-LOST = 256  # stands for the exit code of a process whose server has died: no process can end with it
+LOST = 256  # in place of the exit code of a process whose server died; no process can exit with it
+PR_SET_PDEATHSIG = 1  # of prctl(2)
+PRELOADED = (
+    "runner.sweep.worker",
+    "runner.tracking.pictures",
+    "numpy.random",  # imported when numpy is seeded
+    "torch.utils.serialization",  # by torch.save
+    "PIL.JpegImagePlugin",  # by Pillow's writer
+)
 
 
 class Watched(Popen):
-    """A process of which the server says how it ended; multiprocessing takes a dead server for an exit code of 255."""
+    """A process whose exit code the server reports; multiprocessing returns 255 when the server is dead."""
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
@@ -45,13 +61,60 @@ class Process(ForkServerProcess):
 
 
 def start() -> None:
-    """Starts the server, where it does not run yet; it imports while the caller goes on."""
+    """Start the server unless it runs; return at once, while it imports."""
     context.set_forkserver_preload(["runner.sweep.preload"])
     forkserver.ensure_running()
 
 
+def prepare() -> None:
+    """Turn this process into the server: detach it from the driver's terminal and import all that a run needs."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)  # a reader of the driver's output need not wait until the server has ended too
+    with suppress(OSError):
+        os.setsid()  # Ctrl-C in the terminal reaches the driver only, which stops the jobs
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # a cluster signals all processes; the server ends with the driver
+
+    from runner.machine.startup import speed_up
+
+    speed_up()
+    for module in PRELOADED:
+        importlib.import_module(module)
+    from runner.plugins import installed_plugins
+    from runner.registry import REGISTRIES
+
+    installed_plugins()
+    for registry in REGISTRIES.values():
+        registry.names()  # imports the components
+    gc.freeze()  # jobs share this memory as long as their garbage collectors do not touch it
+
+
+def start_process(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    """Start a process that calls `target` and ends when the driver does; from a new server if the last one has died.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+    for last in (False, True):
+        process = Process(target=_run, args=(target, *arguments))
+        try:
+            process.start()
+            break
+        except (EOFError, OSError) as error:
+            if last:
+                raise OSError(f"the fork server does not answer: {error}") from error
+    return process
+
+
 def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], list[str]]:
-    """Checks numbered configs in a process of its own; returns the problems of those that have some, and the GPUs.
+    """Check configs in a process of their own.
+
+    Args:
+        configs: by number.
+
+    Returns:
+        The problems by the same numbers, without the configs that have none; and the GPUs of this machine.
 
     Raises:
         RunnerError: the process died.
@@ -59,7 +122,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
     receive, send = context.Pipe(duplex=False)
     values = {number: config.model_dump() for number, config in configs.items()}
     try:
-        process = _start(_check, values, send)
+        process = start_process(_check, values, send)
     except OSError as error:
         raise RunnerError(str(error)) from error
     send.close()
@@ -67,7 +130,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
         found: tuple[dict[int, Sequence[str]], list[str]] = receive.recv()
     except EOFError:
         process.join()
-        raise RunnerError(f"the process that checked the jobs {describe_exit(process.exitcode)}") from None
+        raise RunnerError(f"the process that checked the jobs failed: {describe_exit(process.exitcode)}") from None
     process.join()
     return found
 
@@ -75,39 +138,35 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
 def start_job(
     config: "Config", folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
 ) -> ForkServerProcess:
-    """Starts a run in its folder, or continues it there; all that it prints goes into its run.log.
+    """Start or continue a run in its folder; its output is appended to run.log there.
 
     Args:
-        gpu: the only one that the job may see; None leaves all.
+        config: the job's, complete.
+        folder: the run folder.
+        overrides: the overrides that the config was composed from.
+        swept: the values of the swept keys.
+        gpu: the only GPU that the job sees; None for all.
+
+    Raises:
+        OSError: the process cannot be started.
     """
-    values = config.model_dump()
-    return _start(_work, values, folder, overrides, dict(swept), gpu)
+    return start_process(_work, config.model_dump(), folder, overrides, dict(swept), gpu)
 
 
-def start_drawing(table: Any, target: Path) -> ForkServerProcess:
-    """Starts to draw the picture of a sweep's table. Raises OSError."""
-    return _start(_draw, table, target)
+def describe_exit(code: int | None) -> str:
+    """Return in words how a process ended."""
+    if code == LOST:
+        return "lost with the fork server, which was killed: kill -9, or out of memory"
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL: kill -9, or out of memory"
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}: {signal.strsignal(-code)}"
+    return f"exited with code {code}"
 
 
-def _start(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """A process that does this; where the server has just died, from a new one. Raises OSError."""
-    for last in (False, True):
-        process = Process(target=target, args=arguments)
-        try:
-            process.start()
-            break
-        except (EOFError, OSError) as error:
-            if last:
-                raise OSError(f"the server of the jobs does not answer: {error}") from error
-    return process
-
-
-def _draw(table: Any, target: Path) -> None:
-    from runner.sweep.picture import draw
-    from runner.sweep.worker import die_with_the_driver
-
+def _run(target: Callable[..., None], *arguments: Any) -> None:
     die_with_the_driver()
-    draw(table, target)
+    target(*arguments)
 
 
 def _check(values: dict[int, dict[str, Any]], send: Connection) -> None:
@@ -122,12 +181,17 @@ def _work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dic
     work(values, folder, overrides, swept, gpu)
 
 
-def describe_exit(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code == LOST:
-        return "killed with the server that it came from: someone's kill -9, or the system because memory ran out"
-    if code == -signal.SIGKILL:
-        return "killed by SIGKILL: someone's kill -9, or the system because memory ran out"
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}: {signal.strsignal(-code)}"
-    return f"ended itself with exit code {code}"
+def die_with_the_driver() -> None:
+    """Kill this process, and all that it starts, as soon as the driver has ended in whatever way."""
+    os.setsid()
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    with suppress(OSError, AttributeError):  # Linux: the kernel kills it with the server, even if its threads hang
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # else the server stays
+
+    def watch() -> None:
+        wait([driver.sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

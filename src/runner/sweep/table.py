@@ -1,4 +1,4 @@
-"""What came of a sweep's jobs: sweep.csv, sweep.json and sweep.md, true after every job."""
+"""The results of a sweep: sweep.csv, sweep.json and sweep.md, rewritten after every job."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from runner.tracking.results import FILE as RESULTS
 
 
 class Table:
-    """A row for each job, and for repeats of the same one their mean and deviation.
+    """The results of a sweep: a row for each job, and the mean and standard deviation over repeats.
 
     Args:
-        sweep: whose folders are read.
+        sweep: the sweep; its run folders are read.
     """
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # results, by which file they are from
+        self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # inode and time of the file, results
 
     @property
     def metric(self) -> str:
@@ -30,35 +30,38 @@ class Table:
 
     @property
     def smaller_is_better(self) -> bool:
+        """Whether the metric is minimized."""
         return self.sweep.jobs[0].config.trainer.checkpoint.mode == "min"
 
     def results(self, job: Job) -> dict[str, Any]:
-        """A job's results.json; nothing when it has not started."""
+        """Return a job's results.json; an empty dict if the job has not started."""
         folder = self.sweep.path(job)
         try:
             stat = (folder / RESULTS).stat()
         except OSError:
             return {}
-        file = stat.st_ino, stat.st_mtime_ns  # it is never changed, but replaced
+        file = stat.st_ino, stat.st_mtime_ns  # a new file at each change
         if job.folder not in self._read or self._read[job.folder][0] != file:
             self._read[job.folder] = file, read_results(folder)
         return self._read[job.folder][1]
 
     def status(self, job: Job) -> str:
+        """Return the status of a job; "waiting" if it has not started."""
         return str(self.results(job).get("status", "waiting"))
 
     def metrics(self, job: Job) -> dict[str, float]:
-        """The best value of the metric, and the metrics of the test split."""
+        """Return the best value of the metric, and the metrics of the test split."""
         results = self.results(job)
         best = results.get("best") or {}
         found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
         return found | {f"test/{name}": value for name, value in results.get("test", {}).items() if value is not None}
 
     def command(self, job: Job) -> str:
-        """The command that repeats a job's run; with what it was resumed with since, by itself."""
+        """Return the command that repeats a job's run, with the overrides of later resumes."""
         return job.command(self.results(job).get("overrides", job.overrides))
 
     def row(self, job: Job) -> dict[str, Any]:
+        """Return the row of a job."""
         results = self.results(job)
         error = results.get("error")
         return {
@@ -73,7 +76,7 @@ class Table:
         }
 
     def groups(self) -> list[Group]:
-        """Jobs that differ only in seed or fold, together."""
+        """Return groups of jobs that differ only in seed or fold."""
         done = [self.status(job) in DONE for job in self.sweep.jobs]
         return group_repeats(
             Outcome(job.folder, job.swept, self.metrics(job) if is_done else {})
@@ -82,35 +85,35 @@ class Table:
 
     @property
     def has_repeats(self) -> bool:
-        """Whether there are means to show."""
+        """Whether any job has repeats."""
         return any(len(group.names) > 1 and group.n > 0 for group in self.groups())
 
     def best(self) -> Job | None:
-        """The best completed job; where there are repeats, of those that are best on average."""
+        """Return the best completed job; with repeats, the best of the group with the best mean."""
         name, sign = f"best {self.metric}", 1 if self.smaller_is_better else -1
 
         def rank(metrics: Mapping[str, float]) -> float:
             return sign * metrics[name] if name in metrics else math.inf
 
-        # Where some repeats of a group failed, the mean is over the lucky ones.
+        # The mean of a group in which some repeats failed is biased: such groups come last.
         group = min(self.groups(), key=lambda group: (group.n < len(group.names), rank(group.mean)))
         done = [job for job in self.sweep.jobs if job.folder in group.names and self.status(job) in DONE]
         return min(done, key=lambda job: rank(self.metrics(job)), default=None)
 
     def is_left(self, job: Job, retry_failed: bool = False) -> bool:
-        """Whether a resume runs the job. One that was killed from outside was interrupted, whatever killed it."""
+        """Return whether a resume runs the job. A job that was killed from outside counts as interrupted."""
         results = self.results(job)
         killed = (results.get("error") or {}).get("type") == "Killed"
         failed = results.get("status") in ("failed", "diverged")
         return results.get("status") not in ENDED or (failed and (killed or retry_failed))
 
     def counts(self) -> dict[str, int]:
-        """How many jobs have each status."""
+        """Return the number of jobs with each status."""
         found = [self.status(job) for job in self.sweep.jobs]
         return {status: found.count(status) for status in dict.fromkeys(sorted(found))}
 
     def save(self) -> None:
-        """Rewrites the three files, each at once. Where each job has a process that does, none writes what is older."""
+        """Rewrite the three files; a lock keeps another process from replacing them with older results."""
         folder = self.sweep.folder
         with one_at_a_time(folder / FILE):
             rows = [self.row(job) for job in self.sweep.jobs]
@@ -119,6 +122,7 @@ class Table:
             write_atomically(folder / "sweep.md", self.as_markdown(rows))
 
     def as_json(self) -> dict[str, Any]:
+        """Return the content of sweep.json."""
         best = self.best()
         return {
             "schema": 1,
@@ -143,6 +147,7 @@ class Table:
         }
 
     def as_markdown(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return the content of sweep.md."""
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:

@@ -1,16 +1,11 @@
-"""What runs in a job's process."""
+"""The functions that run in the process of a job."""
 
-import ctypes
 import faulthandler
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +22,14 @@ from runner.tracking.results import Results
 from runner.training.build import fetch_data
 from runner.training.check import check
 
-PR_SET_PDEATHSIG = 1  # of prctl(2)
-
 
 def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
-    """Check configs and fetch their data; send the problems by the configs' numbers, and the names of the GPUs."""
-    die_with_the_driver()
+    """Check configs and fetch their data.
+
+    Args:
+        values: the configs by number.
+        send: receives the problems by the same numbers, and the names of the GPUs.
+    """
     problems: dict[int, Sequence[str]] = {}
     for number, each in values.items():
         try:
@@ -48,23 +45,22 @@ def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
 
 
 def gpus() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 
 
 def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict[str, Any], gpu: str | None) -> None:
-    """Trains a run, or continues it where its folder holds one; ends the process with the run's exit code."""
-    die_with_the_driver()
+    """Train a run, or continue the one in its folder; exit with its exit code. See `server.start_job`."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")  # when memory runs out, a job goes before the driver
+        Path("/proc/self/oom_score_adj").write_text("500")  # out of memory, the kernel kills a job before the driver
     log = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    console.quiet = True  # its lines are in run.log already
+    console.quiet = True  # run.log has its lines already
     faulthandler.enable()
     config = parse(values)
     load_plugins(config.plugins)
@@ -72,26 +68,10 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
     typed = [] if (folder / "overrides.yaml").exists() else overrides
     try:
         sys.exit(run(Order(config, typed, resume, swept, should_stop_in(config, folder)), lambda: folder))
-    except RunnerError as error:  # the run could not even begin
+    except RunnerError as error:  # before the run began
         print(f"error: {error}", file=sys.stderr)
         with locked(folder):
             results = Results.open(folder, config.name, config.seed, overrides)
-            told = {"type": type(error).__name__, "message": str(error)}
-            results.end("failed", error=told, resumed=results.values["resumed"] + resume)
+            record = {"type": type(error).__name__, "message": str(error)}
+            results.end("failed", error=record, resumed=results.values["resumed"] + resume)
         sys.exit(error.exit_code)
-
-
-def die_with_the_driver() -> None:
-    """Makes this process, and all that it starts, end at once when the driver is gone, however that died."""
-    os.setsid()
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    with suppress(OSError, AttributeError):  # Linux: when the server goes, which no thread of ours has to notice
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # it lives as long as this
-
-    def watch() -> None:
-        wait([driver.sentinel])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,6 +1,6 @@
 """Build the parts of a run from a checked config."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from runner.machine.device import allow_tf32, resolve
 from runner.machine.distributed import ALONE, World
 from runner.machine.seeds import derive, make_deterministic, seed_everything
 from runner.registry import DATASETS, LOSSES, MODELS, OPTIMIZERS
-from runner.speed.labels import label_always
 from runner.training.ema import MovingAverage
 from runner.training.optimizer import build_optimizer, build_scheduler
 from runner.training.parts import Parts
@@ -60,7 +59,7 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
         spec=spec,
         device=device,
         model=model,
-        forward=compiled(model) if config.trainer.compile else model,
+        forward=torch.compile(model) if config.trainer.compile else model,
         ema=None if config.trainer.ema is None else MovingAverage(model, config.trainer.ema),
         loss=loss,
         optimizer=optimizer,
@@ -198,12 +197,6 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
     if (spec.target_mean, spec.target_std) != (0, 1):
         model.register_forward_hook(InUnitOfTargets(spec.target_mean, spec.target_std))
     return model
-
-
-def compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Return the compiled model."""
-    label_always()  # torch.compile supports only torch's own profiler labels
-    return torch.compile(model)
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:

@@ -12,12 +12,10 @@ from runner.config.schema import Config
 from runner.errors import ConfigError
 from runner.optim.late import allow_late_gradients
 from runner.registry import OPTIMIZERS, SCHEDULERS
-from runner.speed.start import speed_up
 from runner.training.schedule import schedule_length
 
 
 def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
-    speed_up()  # here, as torch's first optimizer would import torch._dynamo, which takes a second
     choice = config.optim
     params = parameter_groups(model, choice.groups)
     values = choice.values

@@ -5,7 +5,6 @@ import torch
 from runner.config.schema import Config, flatten
 from runner.errors import ConfigError
 from runner.machine.distributed import World
-from runner.speed.memory import keep_freed_memory
 from runner.training.build import build
 from runner.training.checkpoint import Checkpoints, Snapshot
 from runner.training.cuda_graph import record
@@ -83,7 +82,6 @@ def assemble(config: Config, world: World, saved: Snapshot | None) -> tuple[Part
     parts = build(config, world)
     if config.trainer.cuda_graph:
         parts.forward = record(parts)
-    keep_freed_memory()
     state = starting_state(parts)
     if saved:
         restore(parts, state, saved)

@@ -1,0 +1,13 @@
+"""Prepare a process that computes."""
+
+
+def speed_up() -> None:
+    """Import torch and apply the optimizations in `runner.speed`, a folder that may be deleted.
+
+    Call it where a command begins to need torch: `--help` and errors in a config do without.
+    """
+    try:
+        from runner.speed import enable
+    except ModuleNotFoundError:
+        return
+    enable()
