@@ -108,7 +108,7 @@ def test_failing_tensorboard_and_csv_warn_once_and_training_continues(
     log = (folder / "run.log").read_text()
     assert results(folder)["status"] == "completed"
     assert log.count("metrics.csv: cannot be written") == 1
-    assert log.count("the training goes on without TensorBoard") == 1
+    assert log.count("training continues without TensorBoard") == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])

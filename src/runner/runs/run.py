@@ -22,8 +22,9 @@ from runner.runs.folder import locked
 from runner.runs.messages import announce, log_outcome
 from runner.tracking.console import logging_to, relative
 from runner.tracking.results import Results, judge_fit
+from runner.tracking.rewind import refuse_links, rewind
 from runner.tracking.summary import count_parameters, summarize
-from runner.tracking.tracker import NullTracker, Tracker, cut_back, refuse_links
+from runner.tracking.tracker import NullTracker, Tracker
 from runner.training.checkpoint import Checkpoints, Snapshot
 from runner.training.loop import fit
 from runner.training.parts import Parts
@@ -147,7 +148,7 @@ def lead_logged(order: Order, world: World, folder: Path, results: Results, save
 def prepare(order: Order, folder: Path, saved: Snapshot | None, results: Results) -> None:
     """Write down what will run, and remove what a resumed run wrote after its checkpoint."""
     if order.resume:
-        cut_back(folder, saved["files"] if saved else {})
+        rewind(folder, saved["files"] if saved else {})
     write_atomically(folder / "config.yaml", freeze(order.config))
     count = results.values["resumed"] + order.resume
     results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
