@@ -87,7 +87,7 @@ def test_read_only_output_folder_fails_at_start(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o ro tmpfs {tmp_path} && cd {tmp_path} && {sys.executable} -m runner"
     done = in_own_mounts(script)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "output_dir: cannot make" in done.stderr
+    assert "output_dir: cannot create" in done.stderr
     assert "Read-only file system" in done.stderr
 
 

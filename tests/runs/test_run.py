@@ -65,7 +65,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
     return at
 
 
-def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
+def test_stop_is_a_stop_even_if_a_library_raises_its_own_error(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def build_that_cleans_up_badly(*arguments: Any) -> None:
@@ -81,9 +81,7 @@ def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
     assert "SIGTERM: stopped before the first step." in capsys.readouterr().out
 
 
-def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_while_an_early_failure_is_reported(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*arguments: Any) -> None:
         raise MemoryError
 
@@ -95,7 +93,7 @@ def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
 
 
 @pytest.mark.usefixtures("twins")
-def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_itself(
+def test_rank_0_can_be_stopped_alone_during_the_final_test(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def predict_and_be_stopped(*arguments: Any) -> Any:
@@ -109,7 +107,7 @@ def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_it
     assert results(folder)["epoch"] == 2
 
 
-def test_a_resumed_run_tells_that_its_data_has_changed(
+def test_resume_warns_about_changed_data(
     runner: Callable[..., Path], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"{number},{number % 7},{number % 2}" for number in range(60)]
@@ -124,7 +122,7 @@ def test_a_resumed_run_tells_that_its_data_has_changed(
     assert "warning: the training data has changed since the checkpoint" in capsys.readouterr().out
 
 
-def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outcome_is_recorded_in_one_last_write(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     update = Results.update
 
@@ -140,7 +138,7 @@ def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, mon
         told.clear()
 
 
-def test_a_run_leaves_a_complete_folder(workdir: Path) -> None:
+def test_run_folder_is_complete(workdir: Path) -> None:
     assert cli.main([*TINY, "name=first/run", "optim.lr=0.1"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert folder.name.endswith("_first_run")
@@ -165,7 +163,7 @@ def test_a_run_leaves_a_complete_folder(workdir: Path) -> None:
     }
 
 
-def test_results_tell_what_came_of_the_run(runner: Callable[..., Path]) -> None:
+def test_results_of_a_completed_run(runner: Callable[..., Path]) -> None:
     values = results(runner("optim.lr=0.1", "seed=0"))
     assert set(values) == {
         *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
@@ -180,7 +178,7 @@ def test_results_tell_what_came_of_the_run(runner: Callable[..., Path]) -> None:
     assert values["best"]["checkpoint"] == "checkpoints/best.pt"
 
 
-def test_metrics_csv_has_a_row_an_epoch(runner: Callable[..., Path]) -> None:
+def test_metrics_csv_has_one_row_per_epoch(runner: Callable[..., Path]) -> None:
     folder = runner()
     header, *rows = metrics_table(folder)
     assert header == "epoch,step,train/loss,train/accuracy,val/loss,val/accuracy,lr"
@@ -188,7 +186,7 @@ def test_metrics_csv_has_a_row_an_epoch(runner: Callable[..., Path]) -> None:
     assert float(rows[-1].split(",")[2]) == results(folder)["train"]["loss"]
 
 
-def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(runner: Callable[..., Path]) -> None:
+def test_tensorboard_shows_curves_texts_and_hyperparameters_of_the_run(runner: Callable[..., Path]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = runner("trainer.log_every=4")
@@ -206,7 +204,7 @@ def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(
     assert [path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()] == []
 
 
-def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(runner: Callable[..., Path]) -> None:
+def test_logged_loss_is_the_mean_since_the_last_log(runner: Callable[..., Path]) -> None:
     each = [
         value
         for tag, _, value in scalars(runner("trainer.log_every=1", "trainer.batch_size=259"))
@@ -221,7 +219,7 @@ def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(r
     assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
 
 
-def test_equal_seeds_give_equal_bits_and_another_seed_does_not(runner: Callable[..., Path]) -> None:
+def test_equal_seeds_give_equal_bits(runner: Callable[..., Path]) -> None:
     one, same, other = (checkpoint(runner(*EVERYTHING, f"seed={seed}")) for seed in (1, 1, 2))
     assert equal(one, same)
     assert not equal(one["model"], other["model"])
@@ -237,7 +235,7 @@ def test_streamed_and_in_memory_runs_are_equal_bit_for_bit(runner: Callable[...,
 
 @pytest.mark.parametrize("step", [1, 6, 9, 15, 16, 18])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_stopped_run_resumes_bit_for_bit(
+def test_stopped_run_resumes_bit_for_bit(
     runner: Callable[..., Path], interrupt: Callable[..., None], variant: str, step: int
 ) -> None:
     undisturbed = runner(*VARIANTS[variant])
@@ -257,7 +255,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
     }
 
 
-def test_a_stop_inside_validation_is_resumed_bit_for_bit(
+def test_stop_during_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runner.training import evaluate as train
@@ -285,7 +283,7 @@ def test_a_stop_inside_validation_is_resumed_bit_for_bit(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
-def test_each_signal_saves_and_exits_with_its_code(
+def test_signals_save_and_exit_with_their_code(
     runner: Callable[..., Path], interrupt: Callable[..., None], number: signal.Signals, code: int
 ) -> None:
     interrupt(3, number)
@@ -305,7 +303,7 @@ def test_resuming_a_completed_run_changes_nothing(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: Callable[..., Path]) -> None:
+def test_extended_run_equals_a_longer_one(runner: Callable[..., Path]) -> None:
     longer = runner("trainer.epochs=4")
     extended = runner("trainer.epochs=2")
     assert cli.main(["resume", str(extended), "trainer.epochs=4"]) == 0
@@ -316,7 +314,7 @@ def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: C
 @pytest.mark.parametrize(
     "override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5", "trainer.batch_size=8"]
 )
-def test_a_resumed_run_cannot_become_another(
+def test_resume_refuses_a_different_run(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     folder = runner()
@@ -326,7 +324,7 @@ def test_a_resumed_run_cannot_become_another(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
+def test_run_killed_before_its_first_checkpoint_starts_over(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = runner()
@@ -343,7 +341,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
 
 
 @pytest.mark.parametrize("moment", ["in a step", "in a save"])
-def test_what_was_written_after_the_last_checkpoint_is_not_there_twice(
+def test_nothing_is_recorded_twice_after_a_kill(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     undisturbed = runner("trainer.log_every=1")
@@ -367,7 +365,7 @@ def test_what_was_written_after_the_last_checkpoint_is_not_there_twice(
     assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
-def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights(runner: Callable[..., Path]) -> None:
+def test_diverging_run_stops_before_the_update(runner: Callable[..., Path]) -> None:
     folder = runner("optim.lr=1e30", "loss=mse", "trainer.checkpoint.every_steps=1", code=3)
     values = results(folder)
     assert values["status"] == "diverged"
@@ -379,7 +377,7 @@ def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights
     assert "Traceback" in (folder / "run.log").read_text()
 
 
-def test_a_failing_run_says_so_and_keeps_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_failed_run_logs_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "failing_plugin.py").write_text(
         "import torch\n"
         "from runner.registry import LOSSES\n"
@@ -403,16 +401,14 @@ def test_a_failing_run_says_so_and_keeps_its_traceback(workdir: Path, runner: Ca
     assert "failing_plugin.py" in (folder / "run.log").read_text()
 
 
-def test_the_environment_is_recorded(runner: Callable[..., Path]) -> None:
+def test_environment_is_recorded(runner: Callable[..., Path]) -> None:
     environment = json.loads((runner() / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
     assert {"device", "host", "git", "command"} <= environment.keys()
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "one_cycle", "warmup_cosine"])
-def test_a_schedule_of_a_run_that_is_trained_longer_has_the_new_length(
-    runner: Callable[..., Path], scheduler: str
-) -> None:
+def test_schedule_of_an_extended_run_has_the_new_length(runner: Callable[..., Path], scheduler: str) -> None:
     values = [f"scheduler={scheduler}"] + (["scheduler.max_lr=0.1"] if scheduler == "one_cycle" else [])
     folder = runner(*values, "trainer.epochs=1")
     assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
@@ -421,7 +417,7 @@ def test_a_schedule_of_a_run_that_is_trained_longer_has_the_new_length(
     assert rates[2] < rates[1]  # the cosine ends with the new end of the run
 
 
-def test_the_best_of_an_early_stop_within_an_epoch_is_saved_and_tested(runner: Callable[..., Path]) -> None:
+def test_best_checkpoint_of_an_early_stop_within_an_epoch_is_tested(runner: Callable[..., Path]) -> None:
     # Every validation improves, but never by so much as early stopping asks for: the last one is the best.
     stopping = ["trainer.early_stopping.patience=4", "trainer.early_stopping.min_delta=10"]
     folder = runner("trainer.epochs=10", "trainer.validate_every='5 steps'", *stopping)
@@ -430,7 +426,7 @@ def test_the_best_of_an_early_stop_within_an_epoch_is_saved_and_tested(runner: C
 
 
 @pytest.mark.parametrize("unit", ["epochs", "steps"])
-def test_a_signal_just_after_a_validation_is_resumed_bit_for_bit(
+def test_signal_right_after_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
     variant = ["trainer.epochs=3", f"trainer.validate_every='{'1 epochs' if unit == 'epochs' else '4 steps'}'"]
@@ -453,7 +449,7 @@ def test_a_signal_just_after_a_validation_is_resumed_bit_for_bit(
     assert results(stopped)["best"] == results(undisturbed)["best"]
 
 
-def test_another_metric_for_the_best_begins_anew(runner: Callable[..., Path]) -> None:
+def test_changed_checkpoint_metric_forgets_the_best_value(runner: Callable[..., Path]) -> None:
     folder = runner("trainer.epochs=1")
     metric = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     assert cli.main(["resume", str(folder), "trainer.epochs=3", *metric]) == 0
@@ -463,9 +459,7 @@ def test_another_metric_for_the_best_begins_anew(runner: Callable[..., Path]) ->
     assert checkpoint(folder, "best.pt")["step"] == best["step"] > 6
 
 
-def test_a_run_cannot_be_resumed_to_fewer_epochs(
-    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_with_fewer_epochs_is_refused(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=1"]) == 2
@@ -474,21 +468,23 @@ def test_a_run_cannot_be_resumed_to_fewer_epochs(
 
 
 @pytest.mark.parametrize("damage", ["a: [", "- 1", "\x00\x01"])
-def test_a_damaged_config_is_told(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], damage: str) -> None:
+def test_damaged_config_is_reported(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
     folder = runner()
     (folder / "config.yaml").write_text(damage)
     assert cli.main(["resume", str(folder)]) == 2
     assert f"{folder / 'config.yaml'}: " in capsys.readouterr().err
 
 
-def test_a_dry_resume_changes_nothing(runner: Callable[..., Path]) -> None:
+def test_dry_run_of_resume_changes_nothing(runner: Callable[..., Path]) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=9", "dry_run=true"]) == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_part_that_exits_is_a_failed_run(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_component_that_exits_fails_the_run(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "exiting_plugin.py").write_text(
         "import sys, torch\n"
         "from runner.registry import OPTIMIZERS\n"
@@ -500,9 +496,7 @@ def test_a_part_that_exits_is_a_failed_run(workdir: Path, runner: Callable[..., 
     assert results(folder)["error"] == {"type": "SystemExit", "message": "enough"}
 
 
-def test_a_disk_that_refuses_results_is_told_once_and_the_run_goes_on(
-    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_results_warn_once(runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, data: str) -> None:
         raise OSError(28, "No space left on device")
 
@@ -512,7 +506,7 @@ def test_a_disk_that_refuses_results_is_told_once_and_the_run_goes_on(
     assert checkpoint(folder)["epoch"] == 2
 
 
-def test_the_table_of_a_run_that_ended_within_an_epoch_and_was_trained_longer_equals_the_longer_one(
+def test_metrics_csv_of_a_run_extended_within_an_epoch_equals_a_longer_one(
     runner: Callable[..., Path],
 ) -> None:
     longer = runner("trainer.epochs=4", "trainer.validate_every=3")
@@ -522,7 +516,7 @@ def test_the_table_of_a_run_that_ended_within_an_epoch_and_was_trained_longer_eq
     assert metrics_table(extended) == metrics_table(longer)
 
 
-def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[..., Path]) -> None:
+def test_row_without_validation_has_no_validation_metrics(runner: Callable[..., Path]) -> None:
     def measured(folder: Path) -> list[bool]:
         head, *rows = [row.split(",") for row in metrics_table(folder)]
         return [row[head.index("val/loss")] != "" for row in rows]
@@ -531,9 +525,7 @@ def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[.
     assert measured(runner("trainer.epochs=4", "trainer.validate_every='8 steps'")) == [False, True, True, True]
 
 
-def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
-    workdir: Path, runner: Callable[..., Path]
-) -> None:
+def test_model_that_caches_a_tensor_trains_and_resumes(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "masked_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -557,13 +549,13 @@ def test_a_model_that_keeps_a_tensor_of_its_first_call_trains_and_resumes(
 
 
 @pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
-def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
+def test_overloaded_machine_is_detected(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
     assert messages.is_overloaded() is hint
 
 
-def test_parts_are_packed_into_lines() -> None:
+def test_parts_are_wrapped_into_lines() -> None:
     parts = [f"{number} 1.00" for number in range(10)]
     first, second = messages.packed("recall   ", parts)
     assert (len(first) <= 80, second) == (True, "         9 1.00")

@@ -15,8 +15,8 @@ log = logging.getLogger("runner")
 class MetricsCsv:
     """Append rows to metrics.csv. Numbers are written so that they are read back bit for bit.
 
-    After a resume, the first row replaces those of its epoch and of later ones. If the file cannot be written, warn once
-    and drop all further rows.
+    After a resume, the first row replaces those of its epoch and of later ones. If the file cannot be written, warn
+    once and drop all further rows.
 
     Args:
         folder: run folder.
