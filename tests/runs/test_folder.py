@@ -94,7 +94,7 @@ def start_python(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def print_together(code: str, folder: Path) -> list[str]:
-    """What three processes print that begin in the same instant."""
+    """Run code in three processes at the same time; return the lines they print."""
     processes = [start_python(READY + code, folder) for _ in range(3)]
     for process in processes:
         assert process.stdout is not None
@@ -106,7 +106,7 @@ def print_together(code: str, folder: Path) -> list[str]:
 
 
 @contextmanager
-def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def process_holding_lock(folder: Path) -> Iterator[subprocess.Popen[str]]:
     with start_python(HOLD, folder) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
@@ -210,14 +210,14 @@ def test_lock_is_removed_after_an_error(tmp_path: Path) -> None:
 
 
 def test_folder_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
-    with another_process_in(tmp_path) as process:
+    with process_holding_lock(tmp_path) as process:
         with pytest.raises(ConfigError, match=rf'{tmp_path}: in use by another process: {{"pid": {process.pid}'):
             locked(tmp_path).__enter__()
         assert (tmp_path / ".lock").exists()
 
 
 def test_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
-    with another_process_in(tmp_path) as process:
+    with process_holding_lock(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (tmp_path / ".lock").exists()
@@ -230,14 +230,14 @@ def test_surviving_child_of_a_killed_process_does_not_hold_the_lock(tmp_path: Pa
     with start_python(code, tmp_path) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        os.kill(child, signal.SIGSTOP)  # else a worker soon notices that its parent is gone
+        os.kill(child, signal.SIGSTOP)  # otherwise a worker notices that its parent has died
         process.kill()
         process.wait()
         try:
             with locked(tmp_path):
                 assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
         finally:
-            os.kill(child, signal.SIGKILL)  # raises unless it lives
+            os.kill(child, signal.SIGKILL)  # raises if it is dead
 
 
 def test_lock_excludes_other_processes(tmp_path: Path) -> None:
@@ -245,11 +245,11 @@ def test_lock_excludes_other_processes(tmp_path: Path) -> None:
 
 
 def test_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def have_it_just_after_the_owner(descriptor: int) -> bool:
+    def lock_after_the_owner(descriptor: int) -> bool:
         (tmp_path / ".lock").unlink()
         return True
 
-    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", have_it_just_after_the_owner)
+    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", lock_after_the_owner)
     with pytest.raises(ConfigError, match="in use by another process: an unknown process"):
         locked(tmp_path).__enter__()
 

@@ -8,12 +8,13 @@ from PIL import Image
 
 from helpers import results
 from runner import cli
+from runner.runs import final_test
 
 
 @pytest.fixture
 def run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a run that was started in `start`, which holds its images; the current directory is another."""
-    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
+    monkeypatch.setattr(final_test, "draw", lambda *arguments: None)
     start = workdir / "start"
     for number in range(12):
         path = start / "pics" / "ab"[number % 2] / f"{number}.png"

@@ -25,7 +25,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) 
 
 @pytest.fixture
 def run(runner: Callable[..., Path]) -> Path:
-    """A run that is mostly right."""
+    """Return a trained run with good accuracy."""
     return runner("trainer.epochs=10", "optim.lr=0.1")
 
 
@@ -150,7 +150,7 @@ WEIGHTS = ["model=mlp", "model.hidden=[8]", "optim=adam", "optim.lr=0.05", "trai
 
 @pytest.fixture
 def table_run(workdir: Path) -> Path:
-    """A run on a table with the columns a, b and kind: big where a > 2 b."""
+    """Return a run on a table with columns a, b and kind, which is big if a > 2 b."""
     (workdir / "table.csv").write_text(f"a,b,kind\n{TABLE}")
     arguments = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", *WEIGHTS]
     assert cli.main(arguments) == 0

@@ -14,10 +14,13 @@ from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
 from runner.machine.distributed import World
-from runner.runs import messages
+from runner.runs import final_test, messages
+from runner.runs import run as run_module
+from runner.tracking import results as results_module
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training import checkpoint as checkpoint_module
+from runner.training import resume
 from runner.training.evaluate import predict
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
@@ -50,7 +53,7 @@ VARIANTS = {
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals], None]:
-    """Sends a signal to this process when training reaches a step, once."""
+    """Return a function that sends a signal to this process when training reaches a step."""
 
     def at(step: int, number: signal.Signals = signal.SIGTERM) -> None:
         progress = Tracker.progress
@@ -68,13 +71,13 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
 def test_stop_is_a_stop_even_if_a_library_raises_its_own_error(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def build_that_cleans_up_badly(*arguments: Any) -> None:
+    def build_with_failing_cleanup(*arguments: Any) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
-            raise AttributeError("half made")
+            raise AttributeError("half built")
 
-    monkeypatch.setattr("runner.training.resume.build", build_that_cleans_up_badly)
+    monkeypatch.setattr(resume, "build", build_with_failing_cleanup)
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert (results(folder)["status"], results(folder)["error"]) == ("interrupted", None)
@@ -85,8 +88,8 @@ def test_stop_while_an_early_failure_is_reported(workdir: Path, monkeypatch: pyt
     def no_memory(*arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("runner.training.resume.build", no_memory)
-    monkeypatch.setattr("runner.runs.run.report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(resume, "build", no_memory)
+    monkeypatch.setattr(run_module, "report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert results(folder)["status"] == "interrupted"
@@ -96,12 +99,12 @@ def test_stop_while_an_early_failure_is_reported(workdir: Path, monkeypatch: pyt
 def test_rank_0_can_be_stopped_alone_during_the_final_test(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def predict_and_be_stopped(*arguments: Any) -> Any:
+    def predict_after_signal(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return predict(*arguments)
 
-    monkeypatch.setattr("runner.runs.final_test.predict", predict_and_be_stopped)
-    monkeypatch.setattr("runner.runs.run.joined", lambda device: nullcontext(World(0, 2)))
+    monkeypatch.setattr(final_test, "predict", predict_after_signal)
+    monkeypatch.setattr(run_module, "joined", lambda device: nullcontext(World(0, 2)))
     folder = runner(code=143)
     assert results(folder)["status"] == "interrupted"
     assert results(folder)["epoch"] == 2
@@ -123,19 +126,19 @@ def test_resume_warns_about_changed_data(
 
 
 def test_outcome_is_recorded_in_one_last_write(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
+    written = []
     update = Results.update
 
-    def and_look(self: Results, **changes: Any) -> None:
+    def and_record(self: Results, **changes: Any) -> None:
         update(self, **changes)
-        told.append((self.values["status"], self.values["finished"] is not None))
+        written.append((self.values["status"], self.values["finished"] is not None))
 
-    monkeypatch.setattr(Results, "update", and_look)
+    monkeypatch.setattr(Results, "update", and_record)
     for arguments, status in ([], "completed"), (["optim.lr=1e30"], "diverged"):
         cli.main([*TINY, *arguments])
-        assert told[-1] == (status, True)
-        assert set(told[:-1]) == {("running", False)}
-        told.clear()
+        assert written[-1] == (status, True)
+        assert set(written[:-1]) == {("running", False)}
+        written.clear()
 
 
 def test_run_folder_is_complete(workdir: Path) -> None:
@@ -414,11 +417,11 @@ def test_schedule_of_an_extended_run_has_the_new_length(runner: Callable[..., Pa
     assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
     rates = [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
     assert len(rates) == 3
-    assert rates[2] < rates[1]  # the cosine ends with the new end of the run
+    assert rates[2] < rates[1]  # the cosine reaches its minimum at the new end
 
 
 def test_best_checkpoint_of_an_early_stop_within_an_epoch_is_tested(runner: Callable[..., Path]) -> None:
-    # Every validation improves, but never by so much as early stopping asks for: the last one is the best.
+    # Every validation improves, but by less than min_delta: early stopping ends the run, and the last is the best.
     stopping = ["trainer.early_stopping.patience=4", "trainer.early_stopping.min_delta=10"]
     folder = runner("trainer.epochs=10", "trainer.validate_every='5 steps'", *stopping)
     assert results(folder)["best"]["step"] == 25
@@ -500,7 +503,7 @@ def test_unwritable_results_warn_once(runner: Callable[..., Path], monkeypatch: 
     def refuse(path: Path, data: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runner.tracking.results.write_atomically", refuse)
+    monkeypatch.setattr(results_module, "write_atomically", refuse)
     folder = runner()
     assert (folder / "run.log").read_text().count("results.json: cannot be written") == 1
     assert checkpoint(folder)["epoch"] == 2
@@ -550,8 +553,8 @@ def test_model_that_caches_a_tensor_trains_and_resumes(workdir: Path, runner: Ca
 
 @pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
 def test_overloaded_machine_is_detected(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (4 * load, 0.0, 0.0))
     assert messages.is_overloaded() is hint
 
 

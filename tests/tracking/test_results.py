@@ -14,10 +14,10 @@ def opened(folder: Path) -> Results:
 
 
 def strictly_read(folder: Path) -> dict[str, Any]:
-    """As JSON that knows no NaN."""
+    """Read results.json, refusing NaN and infinity."""
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     values: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
     return values

@@ -56,7 +56,7 @@ def test_model_is_restored_after_an_error() -> None:
         assert model.training
         assert not model[0]._forward_hooks
     else:
-        raise AssertionError("a wrong shape went through")
+        raise AssertionError("a wrong shape was accepted")
 
 
 def test_model_on_meta_device_can_be_summarized() -> None:
