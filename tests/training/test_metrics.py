@@ -6,7 +6,7 @@ from runner.training.metrics import Metrics, Task
 CPU = torch.device("cpu")
 
 
-def test_metrics_weigh_samples_equally() -> None:
+def test_a_smaller_last_batch_weighs_less() -> None:
     metrics = Metrics("classification", CPU)
     right, wrong = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
     metrics.update(torch.tensor(3.0), right.repeat(3, 1), torch.ones(3, dtype=torch.long))
@@ -48,7 +48,9 @@ def test_sums_can_be_added_saved_and_reset() -> None:
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("most", [1 << 20, 50, 1])
-def test_checkpoint_keeps_collected_batches(monkeypatch: pytest.MonkeyPatch, task: Task, most: int) -> None:
+def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
+    monkeypatch: pytest.MonkeyPatch, task: Task, most: int
+) -> None:
     monkeypatch.setattr("runner.training.metrics.MOST_NUMBERS", most)
     generator = torch.Generator().manual_seed(0)
     metrics, resumed = Metrics(task, CPU), Metrics(task, CPU)
@@ -62,7 +64,7 @@ def test_checkpoint_keeps_collected_batches(monkeypatch: pytest.MonkeyPatch, tas
     assert resumed.compute() == metrics.compute()
 
 
-def test_later_changes_of_the_outputs_do_not_matter() -> None:
+def test_what_becomes_of_the_outputs_later_is_not_seen() -> None:
     bias, metrics = torch.zeros(1), Metrics("regression", CPU)
     metrics.update(torch.tensor(0.0), bias.expand(4, 1), torch.ones(4, 1))
     bias.fill_(1)
