@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # reading results does not import torch
 
 Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
 DONE = ("completed", "stopped early")
-ENDED = (*DONE, "failed", "diverged")  # a resume skips these unless told otherwise
+ENDED = (*DONE, "failed", "diverged")  # a resume skips these by default
 FILE = "results.json"
 log = logging.getLogger("runner")
 
