@@ -13,6 +13,7 @@ from runner import cli
 from runner.config.compose import compose_config
 from runner.config.schema import Config
 from runner.registry import REGISTRIES
+from runner.runs import final_test
 
 TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", "trainer.batch_size=256"]
 
@@ -62,7 +63,7 @@ def tiny() -> Callable[..., Config]:
 @pytest.fixture
 def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that trains a tiny run without plots, checks its exit code and returns its folder."""
-    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
+    monkeypatch.setattr(final_test, "draw", lambda *arguments: None)
 
     def go(*overrides: str, code: int = 0) -> Path:
         before = set(workdir.glob("outputs/*/*"))

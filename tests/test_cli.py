@@ -148,7 +148,7 @@ def test_second_process_in_a_run_folder_is_rejected_until_the_first_dies(workdir
     first = start(*TINY, "trainer.epochs=100000", "trainer.checkpoint.every_epochs=10", "logger=none", cwd=workdir)
     try:
         folder = wait_for_checkpoint(workdir)
-        assert "a live run works in it" in finish(start("resume", str(folder), cwd=workdir), code=2)
+        assert "in use by another process" in finish(start("resume", str(folder), cwd=workdir), code=2)
     finally:
         first.kill()
         first.communicate()

@@ -177,7 +177,8 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
 
 def compare(arguments: list[str]) -> int:
     """Run `python -m runner compare FOLDER...`: show runs and sweeps in one table."""
-    from runner.runs.compare import FORMATS, Comparison
+    from runner.runs.compare import Comparison
+    from runner.runs.formats import FORMATS, render
     from runner.runs.found import find_runs
 
     parser = argparse.ArgumentParser("runner compare", description="Show runs and sweeps in one table.")
@@ -192,7 +193,7 @@ def compare(arguments: list[str]) -> int:
     if options.columns is not None:
         comparison.choose(options.columns.split(","))
     width = shutil.get_terminal_size().columns if options.output is None and sys.stdout.isatty() else 120
-    text = comparison.text(options.format, width)
+    text = render(comparison, options.format, width)
     if options.output is None:
         print(text, end="")
         return 0

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.config.schema import Component, Config, parse
+from runner.config.schema import Component, Config, flatten, parse
 from runner.errors import ConfigError
 
 Tiny = Callable[..., Config]
@@ -83,3 +83,13 @@ def test_all_problems_are_reported_together(tiny: Tiny) -> None:
     assert unknown.startswith("trainer.epoch: no such key; allowed: accumulate, ")
     assert unknown.endswith("Did you mean epochs?")
     assert missing == "trainer.epochs: missing"
+
+
+def test_flatten_joins_nested_keys_with_dots() -> None:
+    nested = {"seed": 0, "trainer": {"epochs": None, "checkpoint": {"keep_last": 2}}, "model": {"hidden": [1, 2]}}
+    assert flatten(nested) == {
+        "seed": 0,
+        "trainer.epochs": None,
+        "trainer.checkpoint.keep_last": 2,
+        "model.hidden": [1, 2],
+    }

@@ -87,7 +87,7 @@ def test_read_only_output_folder_fails_at_start(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o ro tmpfs {tmp_path} && cd {tmp_path} && {sys.executable} -m runner"
     done = in_own_mounts(script)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "output_dir: cannot make" in done.stderr
+    assert "output_dir: cannot create" in done.stderr
     assert "Read-only file system" in done.stderr
 
 
@@ -108,7 +108,7 @@ def test_failing_tensorboard_and_csv_warn_once_and_training_continues(
     log = (folder / "run.log").read_text()
     assert results(folder)["status"] == "completed"
     assert log.count("metrics.csv: cannot be written") == 1
-    assert log.count("the training goes on without TensorBoard") == 1
+    assert log.count("training continues without TensorBoard") == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])

@@ -94,7 +94,7 @@ def start_python(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def print_together(code: str, folder: Path) -> list[str]:
-    """What three processes print that begin in the same instant."""
+    """Run code in three processes at the same time; return the lines they print."""
     processes = [start_python(READY + code, folder) for _ in range(3)]
     for process in processes:
         assert process.stdout is not None
@@ -106,7 +106,7 @@ def print_together(code: str, folder: Path) -> list[str]:
 
 
 @contextmanager
-def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def process_holding_lock(folder: Path) -> Iterator[subprocess.Popen[str]]:
     with start_python(HOLD, folder) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
@@ -134,12 +134,12 @@ def another_process_in(folder: Path) -> Iterator[subprocess.Popen[str]]:
         ("///", "run"),
     ],
 )
-def test_a_safe_name_is_one_readable_path_segment(name: str, safe: str) -> None:
+def test_safe_name_is_a_readable_path_segment(name: str, safe: str) -> None:
     assert safe_name(name) == safe
 
 
 @given(name=st.text(max_size=200))
-def test_no_name_leads_out_of_its_folder(name: str) -> None:
+def test_no_name_leaves_its_folder(name: str) -> None:
     safe = safe_name(name)
     assert len(Path("root", safe).parts) == 2
     assert safe not in ("", ".", "..")
@@ -147,77 +147,77 @@ def test_no_name_leads_out_of_its_folder(name: str) -> None:
     assert len(safe.encode()) <= 80
 
 
-def test_a_run_folder_is_named_by_day_time_and_name(tmp_path: Path) -> None:
+def test_run_folder_is_named_by_day_time_and_name(tmp_path: Path) -> None:
     folder = make_run_folder(tmp_path / "new" / "root", "a/b", NOON)
     assert folder == tmp_path / "new" / "root" / "2024-05-17" / "12-00-01_a_b"
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "plots"]
 
 
-def test_a_folder_that_is_there_is_left_alone_and_a_number_added(tmp_path: Path) -> None:
+def test_existing_folder_gets_a_suffix(tmp_path: Path) -> None:
     names = [make_run_folder(tmp_path, "same", NOON).name for _ in range(3)]
     assert names == ["12-00-01_same", "12-00-01_same-2", "12-00-01_same-3"]
 
 
-def test_a_file_of_the_same_name_is_left_alone_too(tmp_path: Path) -> None:
+def test_existing_file_gets_a_suffix(tmp_path: Path) -> None:
     (tmp_path / "job").write_text("mine")
     assert make_folder(tmp_path, "job").name == "job-2"
     assert (tmp_path / "job").read_text() == "mine"
 
 
-def test_threads_that_start_in_the_same_instant_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_concurrent_threads_get_different_folders(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         folders = list(pool.map(lambda _: make_run_folder(tmp_path, "same", NOON), range(64)))
     assert len(set(folders)) == 64
 
 
-def test_processes_that_start_in_the_same_instant_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_concurrent_processes_get_different_folders(tmp_path: Path) -> None:
     names = print_together(MAKE, tmp_path)
     assert len(names) == len(set(names)) == 60
 
 
 @pytest.mark.parametrize("root", ["file", "file/below"])
-def test_a_root_that_is_a_file_is_refused(tmp_path: Path, root: str) -> None:
+def test_output_dir_that_is_a_file_is_refused(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"output_dir: cannot make .*file.*: Not a directory"):
+    with pytest.raises(ConfigError, match=r"output_dir: cannot create .*file.*: Not a directory"):
         make_run_folder(tmp_path / root, "run")
 
 
-def test_a_day_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_day_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "2024-05-17").write_text("")
     with pytest.raises(ConfigError, match=r"output_dir: .*2024-05-17 is not a folder"):
         make_run_folder(tmp_path, "run", NOON)
 
 
-def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_dir_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(ConfigError, match=r"output_dir: cannot make .*_run: Permission denied"):
+    with pytest.raises(ConfigError, match=r"output_dir: cannot create .*_run: Permission denied"):
         make_run_folder(tmp_path, "run")
 
 
-def test_a_lock_names_its_owner_and_is_gone_afterwards(tmp_path: Path) -> None:
+def test_lock_names_its_owner_and_is_removed(tmp_path: Path) -> None:
     with locked(tmp_path):
         assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_is_gone_after_an_error_too(tmp_path: Path) -> None:
+def test_lock_is_removed_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_which_another_process_works_is_refused_naming_it(tmp_path: Path) -> None:
-    with another_process_in(tmp_path) as process:
-        with pytest.raises(ConfigError, match=rf'{tmp_path}: a live run works in it: {{"pid": {process.pid}'):
+def test_folder_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
+    with process_holding_lock(tmp_path) as process:
+        with pytest.raises(ConfigError, match=rf'{tmp_path}: in use by another process: {{"pid": {process.pid}'):
             locked(tmp_path).__enter__()
         assert (tmp_path / ".lock").exists()
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    with another_process_in(tmp_path) as process:
+def test_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
+    with process_holding_lock(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (tmp_path / ".lock").exists()
@@ -226,33 +226,31 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [HOLD_WITH_CHILD, HOLD_WITH_WORKER], ids=["fork", "DataLoader"])
-def test_a_child_that_outlives_its_killed_parent_does_not_hold_the_lock(tmp_path: Path, code: str) -> None:
+def test_surviving_child_of_a_killed_process_does_not_hold_the_lock(tmp_path: Path, code: str) -> None:
     with start_python(code, tmp_path) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        os.kill(child, signal.SIGSTOP)  # else a worker soon notices that its parent is gone
+        os.kill(child, signal.SIGSTOP)  # otherwise a worker notices that its parent has died
         process.kill()
         process.wait()
         try:
             with locked(tmp_path):
                 assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
         finally:
-            os.kill(child, signal.SIGKILL)  # raises unless it lives
+            os.kill(child, signal.SIGKILL)  # raises if it is dead
 
 
-def test_processes_that_take_turns_are_never_in_the_folder_together(tmp_path: Path) -> None:
+def test_lock_excludes_other_processes(tmp_path: Path) -> None:
     assert print_together(TAKE_TURNS, tmp_path) == ["100 turns"] * 3
 
 
-def test_a_lock_that_its_owner_removes_in_the_last_instant_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def have_it_just_after_the_owner(descriptor: int) -> bool:
+def test_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock_after_the_owner(descriptor: int) -> bool:
         (tmp_path / ".lock").unlink()
         return True
 
-    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", have_it_just_after_the_owner)
-    with pytest.raises(ConfigError, match="a live run works in it: an unknown process"):
+    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", lock_after_the_owner)
+    with pytest.raises(ConfigError, match="in use by another process: an unknown process"):
         locked(tmp_path).__enter__()
 
 
@@ -263,7 +261,7 @@ def test_a_lock_that_its_owner_removes_in_the_last_instant_is_not_taken(
         ("pathlib.Path.write_text", "cannot be written: Function not implemented"),
     ],
 )
-def test_a_folder_without_locks_or_space_is_refused(
+def test_file_system_without_locks_or_space_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str, message: str
 ) -> None:
     def refuse(*arguments: object) -> None:
@@ -277,7 +275,7 @@ def test_a_folder_without_locks_or_space_is_refused(
         pass
 
 
-def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path: Path) -> None:
+def test_missing_folder_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere: cannot be locked: No such file or directory"):
         locked(tmp_path / "nowhere").__enter__()
     assert list(tmp_path.iterdir()) == []

@@ -8,12 +8,13 @@ from PIL import Image
 
 from helpers import results
 from runner import cli
+from runner.runs import final_test
 
 
 @pytest.fixture
 def run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that was started in `start`, with its pictures there; the current folder is another."""
-    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
+    """Return a run that was started in `start`, which holds its images; the current directory is another."""
+    monkeypatch.setattr(final_test, "draw", lambda *arguments: None)
     start = workdir / "start"
     for number in range(12):
         path = start / "pics" / "ab"[number % 2] / f"{number}.png"
@@ -35,29 +36,31 @@ def run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_relative_paths_are_found_where_the_run_was_started(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_relative_paths_are_found_in_the_start_directory(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run)]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["metrics"] == results(run)["test"]
-    assert f"dataset.root: {run.parents[2] / 'pics'}, from the folder that the run was started in" in captured.err
+    assert (
+        f"dataset.root: {run.parents[2] / 'pics'}, found in the directory that the run was started in" in captured.err
+    )
     assert cli.main(["resume", str(run), "trainer.epochs=2"]) == 0
     assert results(run)["epoch"] == 2
 
 
-def test_a_path_that_is_typed_is_meant_from_the_current_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_typed_paths_are_relative_to_the_current_directory(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run), "dataset.root=pics"]) == 2
     captured = capsys.readouterr()
     assert f"there is no such folder: {Path.cwd() / 'pics'}" in captured.err
-    assert f"the run was started in {run.parents[2]}: run this command there, or give dataset.root" in captured.err
+    assert f"the run was started in {run.parents[2]}: run this command there, or set dataset.root" in captured.err
 
 
-def test_a_path_that_is_here_too_is_taken(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_path_in_the_current_directory_takes_precedence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run.parents[2] / "pics").rename("pics")
     assert cli.main(["evaluate", str(run)]) == 0
     assert "started in" not in capsys.readouterr().err
 
 
-def test_plugins_are_never_taken_from_another_folder(
+def test_plugins_are_not_imported_from_the_start_directory(
     runner: Callable[..., Path], workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workdir / "own_parts.py").write_text("")
@@ -74,7 +77,7 @@ def test_plugins_are_never_taken_from_another_folder(
 @pytest.mark.parametrize(
     "text", [None, "{", "[]", '{"folder": 1}', '{"folder": "relative"}', '{"folder": "/no/where"}']
 )
-def test_an_environment_file_that_does_not_say_changes_nothing(
+def test_missing_or_damaged_environment_file_is_ignored(
     run: Path, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
     (run / "environment.json").unlink()

@@ -9,7 +9,7 @@ from runner.runs.page import TEMPLATE, page, thin
 from runs.test_compare import compared, write
 
 
-def test_long_curves_are_thinned_to_their_last_point() -> None:
+def test_long_curves_are_thinned() -> None:
     points = [(float(x), 0.0) for x in range(1001)]
     assert len(thin(points)) <= 201
     assert thin(points)[0] == points[0]
@@ -17,7 +17,7 @@ def test_long_curves_are_thinned_to_their_last_point() -> None:
     assert thin(points[:5]) == points[:5]
 
 
-def test_nothing_in_the_data_ends_the_script(tmp_path: Path) -> None:
+def test_data_cannot_end_the_script(tmp_path: Path) -> None:
     write(tmp_path / "a", "dataset.augment=null", best=0.5)
     write(tmp_path / "<script>alert(1)<", best=0.25)
     write(tmp_path / "<!--<script", best=0.3)
@@ -28,7 +28,7 @@ def test_nothing_in_the_data_ends_the_script(tmp_path: Path) -> None:
     assert json.loads(line.removeprefix("const data = ").removesuffix(";"))["summary"] == "3 completed"
 
 
-def test_a_value_that_is_no_number_is_none(tmp_path: Path) -> None:
+def test_non_finite_values_are_null(tmp_path: Path) -> None:
     write(tmp_path / "a", "optim.momentum=0.5", best=0.5)
     write(tmp_path / "b", best=0.5)
     config = tmp_path / "b" / "config.yaml"
@@ -44,7 +44,7 @@ def test_a_value_that_is_no_number_is_none(tmp_path: Path) -> None:
         *((-1e308, 1e308), (0, 0), (0.1, 0.1), (1e-300, 2e-300), (0, 1), (2.25, 2.5), (1e6, 1e6 + 1), (5e-324, 1e-323)),
     ],
 )
-def test_the_ticks_of_an_axis_are_few_and_within_it(low: float, high: float) -> None:
+def test_axis_has_few_ticks_within_its_range(low: float, high: float) -> None:
     script = TEMPLATE.read_text()
     functions = script[script.index("function ticks") : script.index("function plot")]
     code = f"const [a, b] = widen({low}, {high}); console.log(JSON.stringify([a, b, ticks(a, b, false)]))"
@@ -57,7 +57,7 @@ def test_the_ticks_of_an_axis_are_few_and_within_it(low: float, high: float) -> 
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-def test_the_label_of_a_tick_is_short() -> None:
+def test_tick_labels_are_short() -> None:
     script = TEMPLATE.read_text()
     functions = script[script.index("function ticks") : script.index("function plot")]
     code = "console.log(JSON.stringify([0, 0.25, 1500, 1300000000, 3e18, -1e-7].map(label)))"

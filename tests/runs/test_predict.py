@@ -25,11 +25,11 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) 
 
 @pytest.fixture
 def run(runner: Callable[..., Path]) -> Path:
-    """A run that is mostly right."""
+    """Return a trained run with good accuracy."""
     return runner("trainer.epochs=10", "optim.lr=0.1")
 
 
-def test_evaluate_measures_what_the_run_measured(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_gives_the_metrics_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(printed(capsys, "evaluate", str(run)))
     assert found["metrics"] == results(run)["test"]
     assert (found["split"], found["samples"]) == ("test", 359)
@@ -37,7 +37,7 @@ def test_evaluate_measures_what_the_run_measured(run: Path, capsys: pytest.Captu
     assert found["metrics"] == results(run)["val"]
 
 
-def test_evaluate_takes_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_on_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8)
     labels = (torch.arange(50) % 10).to(torch.uint8)
     for part in ("train", "t10k"):
@@ -47,13 +47,13 @@ def test_evaluate_takes_another_dataset(run: Path, workdir: Path, capsys: pytest
     assert (found["dataset"], found["samples"]) == ("mnist", 50)
 
 
-def test_a_model_of_another_shape_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dataset_of_another_shape_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run), "dataset.size=4"]) == 1
     assert "best.pt: does not fit model=mlp with this dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "x.png"]])
-def test_a_hostile_checkpoint_is_refused_and_its_code_never_runs(
+def test_malicious_checkpoint_is_refused_without_running_code(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     class Hostile:
@@ -68,7 +68,7 @@ def test_a_hostile_checkpoint_is_refused_and_its_code_never_runs(
     assert not (workdir / "pwned").exists()
 
 
-def test_predict_says_what_the_model_says_of_pictures(
+def test_predictions_equal_the_outputs_of_the_model(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images, targets = Digits(size=8).load().samples
@@ -86,7 +86,7 @@ def test_predict_says_what_the_model_says_of_pictures(
         assert float(row["probability"]) == max(each.values())
 
 
-def test_a_file_that_is_no_picture_is_named_and_skipped(
+def test_file_that_is_not_an_image_is_reported_and_skipped(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("L", (8, 8)).save("good.png")
@@ -95,9 +95,7 @@ def test_a_file_that_is_no_picture_is_named_and_skipped(
     assert [row["input"] for row in rows] == ["good.png"]
 
 
-def test_a_damaged_picture_costs_its_own_row_alone(
-    run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_image_is_skipped(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.png", "b.png", "c.png"):
         Image.effect_noise((400, 400), 90).save(name)
     first, second, *rest = Path("b.png").read_bytes().split(b"IDAT")
@@ -106,7 +104,7 @@ def test_a_damaged_picture_costs_its_own_row_alone(
     assert [row["input"] for row in rows] == ["a.png", "c.png"]
 
 
-def test_a_folder_stands_for_the_pictures_in_it(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_is_expanded_to_its_images(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("pictures/deep").mkdir(parents=True)
     Path("empty").mkdir()
     for name in ("b.png", "a.jpg", "deep/c.PNG"):
@@ -118,7 +116,7 @@ def test_a_folder_stands_for_the_pictures_in_it(run: Path, workdir: Path, capsys
     assert "empty: no PNG or JPEG file in this folder" in capsys.readouterr().err
 
 
-def test_pictures_are_read_as_in_training(tmp_path: Path) -> None:
+def test_images_are_read_as_in_training(tmp_path: Path) -> None:
     path = tmp_path / "a" / "noise.png"
     path.parent.mkdir()
     Image.effect_noise((64, 48), 90).save(path)
@@ -127,7 +125,7 @@ def test_pictures_are_read_as_in_training(tmp_path: Path) -> None:
     assert torch.equal(picture, dataset.load().samples.inputs[0])
 
 
-def test_predict_reads_the_rows_of_a_table_and_writes_json(
+def test_predictions_for_a_table_are_written_as_json(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     header, row = ",".join(f"pixel{index}" for index in range(64)), ",".join(["0.5"] * 64)
@@ -140,7 +138,7 @@ def test_predict_reads_the_rows_of_a_table_and_writes_json(
     assert printed(capsys, "predict", str(run), "rows.csv", code=1) == ""
 
 
-def test_an_output_of_another_kind_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_output_format_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (8, 8)).save("good.png")
     assert cli.main(["predict", str(run), "good.png", "--output", "answers.xml"]) == 2
     assert "--output: found '.xml'; allowed: .csv, .json." in capsys.readouterr().err
@@ -152,7 +150,7 @@ WEIGHTS = ["model=mlp", "model.hidden=[8]", "optim=adam", "optim.lr=0.05", "trai
 
 @pytest.fixture
 def table_run(workdir: Path) -> Path:
-    """A run on a table with the columns a, b and kind: big where a > 2 b."""
+    """Return a run on a table with columns a, b and kind, which is big if a > 2 b."""
     (workdir / "table.csv").write_text(f"a,b,kind\n{TABLE}")
     arguments = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", *WEIGHTS]
     assert cli.main(arguments) == 0
@@ -172,7 +170,7 @@ def table_run(workdir: Path) -> Path:
     ],
     ids=["names", "another order", "with the target", "no names", "mark and blank lines", "mark before names"],
 )
-def test_the_columns_of_a_table_are_found(
+def test_table_columns_are_matched_by_name(
     table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     Path("new.csv").write_text(text, encoding="utf-8")
@@ -193,7 +191,7 @@ def test_the_columns_of_a_table_are_found(
         ("a,b,a\n1,2,3\n", "two columns have the same name in a, b, a"),
     ],
 )
-def test_a_table_with_other_columns_is_refused(
+def test_table_with_other_columns_is_refused(
     table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
 ) -> None:
     Path("new.csv").write_text(text)
@@ -201,7 +199,7 @@ def test_a_table_with_other_columns_is_refused(
     assert problem in capsys.readouterr().err
 
 
-def test_evaluate_finds_the_columns_of_another_table(
+def test_evaluate_matches_the_columns_of_another_table(
     table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     swapped = [",".join(line.split(",")[i] for i in (2, 1, 0)) for line in f"a,b,kind\n{TABLE}".splitlines()]
@@ -213,7 +211,7 @@ def test_evaluate_finds_the_columns_of_another_table(
     assert "not those of the training (a, b): missing: b; unknown: c" in capsys.readouterr().err
 
 
-def test_a_checkpoint_without_the_names_of_columns_can_be_used(
+def test_checkpoint_without_column_names_can_be_used(
     table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = torch.load(table_run / "checkpoints" / "best.pt", weights_only=True)
@@ -227,14 +225,14 @@ def test_a_checkpoint_without_the_names_of_columns_can_be_used(
     assert row["class"] == "big"
 
 
-def test_a_run_without_averaged_weights_is_judged_by_its_own_under_a_config_with_them(
+def test_checkpoint_without_ema_is_evaluated_with_its_own_weights(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = json.loads(printed(capsys, "evaluate", str(run), "trainer.ema=0.9"))
     assert found["metrics"] == results(run)["test"]
 
 
-def test_a_run_with_averaged_weights_is_judged_by_them_under_a_config_without(
+def test_checkpoint_with_ema_is_evaluated_with_averaged_weights(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     averaged = runner("trainer.ema=0.9", "trainer.epochs=3")

@@ -15,10 +15,13 @@ from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
 from runner.config.schema import Config
 from runner.machine.distributed import ALONE, World
-from runner.runs import messages
+from runner.runs import final_test, messages
+from runner.runs import run as run_module
+from runner.tracking import results as results_module
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
 from runner.training import checkpoint as checkpoint_module
+from runner.training import resume
 from runner.training.evaluate import predict
 from runner.training.resume import assemble
 
@@ -52,7 +55,7 @@ VARIANTS = {
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals], None]:
-    """Sends a signal to this process when training reaches a step, once."""
+    """Return a function that sends a signal to this process when training reaches a step."""
 
     def at(step: int, number: signal.Signals = signal.SIGTERM) -> None:
         progress = Tracker.progress
@@ -67,51 +70,49 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
     return at
 
 
-def test_a_stop_that_a_library_turns_into_its_own_error_is_a_stop(
+def test_stop_is_a_stop_even_if_a_library_raises_its_own_error(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def build_that_cleans_up_badly(*arguments: Any) -> None:
+    def build_with_failing_cleanup(*arguments: Any) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
-            raise AttributeError("half made")
+            raise AttributeError("half built")
 
-    monkeypatch.setattr("runner.training.resume.build", build_that_cleans_up_badly)
+    monkeypatch.setattr(resume, "build", build_with_failing_cleanup)
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert (results(folder)["status"], results(folder)["error"]) == ("interrupted", None)
     assert "SIGTERM: stopped before the first step." in capsys.readouterr().out
 
 
-def test_a_stop_while_a_fault_before_the_first_step_is_told_is_a_stop(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_while_an_early_failure_is_reported(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("runner.training.resume.build", no_memory)
-    monkeypatch.setattr("runner.runs.run.report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(resume, "build", no_memory)
+    monkeypatch.setattr(run_module, "report", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
     assert cli.main([*TINY]) == 143
     (folder,) = workdir.glob("outputs/*/*")
     assert results(folder)["status"] == "interrupted"
 
 
 @pytest.mark.usefixtures("twins")
-def test_when_the_other_processes_are_done_the_first_one_stops_in_the_test_by_itself(
+def test_rank_0_can_be_stopped_alone_during_the_final_test(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def predict_and_be_stopped(*arguments: Any) -> Any:
+    def predict_after_signal(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return predict(*arguments)
 
-    monkeypatch.setattr("runner.runs.final_test.predict", predict_and_be_stopped)
-    monkeypatch.setattr("runner.runs.run.joined", lambda device: nullcontext(World(0, 2)))
+    monkeypatch.setattr(final_test, "predict", predict_after_signal)
+    monkeypatch.setattr(run_module, "joined", lambda device: nullcontext(World(0, 2)))
     folder = runner(code=143)
     assert results(folder)["status"] == "interrupted"
     assert results(folder)["epoch"] == 2
 
 
-def test_a_resumed_run_tells_that_its_data_has_changed(
+def test_resume_warns_about_changed_data(
     runner: Callable[..., Path], workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f"{number},{number % 7},{number % 2}" for number in range(60)]
@@ -126,23 +127,23 @@ def test_a_resumed_run_tells_that_its_data_has_changed(
     assert "warning: the training data has changed since the checkpoint" in capsys.readouterr().out
 
 
-def test_what_came_of_a_run_is_told_in_one_write_and_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
+def test_outcome_is_recorded_in_one_last_write(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
     update = Results.update
 
-    def and_look(self: Results, **changes: Any) -> None:
+    def and_record(self: Results, **changes: Any) -> None:
         update(self, **changes)
-        told.append((self.values["status"], self.values["finished"] is not None))
+        written.append((self.values["status"], self.values["finished"] is not None))
 
-    monkeypatch.setattr(Results, "update", and_look)
+    monkeypatch.setattr(Results, "update", and_record)
     for arguments, status in ([], "completed"), (["optim.lr=1e30"], "diverged"):
         cli.main([*TINY, *arguments])
-        assert told[-1] == (status, True)
-        assert set(told[:-1]) == {("running", False)}
-        told.clear()
+        assert written[-1] == (status, True)
+        assert set(written[:-1]) == {("running", False)}
+        written.clear()
 
 
-def test_a_run_leaves_a_complete_folder(workdir: Path) -> None:
+def test_run_folder_is_complete(workdir: Path) -> None:
     assert cli.main([*TINY, "name=first/run", "optim.lr=0.1"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert folder.name.endswith("_first_run")
@@ -167,7 +168,7 @@ def test_a_run_leaves_a_complete_folder(workdir: Path) -> None:
     }
 
 
-def test_results_tell_what_came_of_the_run(runner: Callable[..., Path]) -> None:
+def test_results_of_a_completed_run(runner: Callable[..., Path]) -> None:
     values = results(runner("optim.lr=0.1", "seed=0"))
     assert set(values) == {
         *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
@@ -182,7 +183,7 @@ def test_results_tell_what_came_of_the_run(runner: Callable[..., Path]) -> None:
     assert values["best"]["checkpoint"] == "checkpoints/best.pt"
 
 
-def test_metrics_csv_has_a_row_an_epoch(runner: Callable[..., Path]) -> None:
+def test_metrics_csv_has_one_row_per_epoch(runner: Callable[..., Path]) -> None:
     folder = runner()
     header, *rows = metrics_table(folder)
     assert header == "epoch,step,train/loss,train/accuracy,val/loss,val/accuracy,lr"
@@ -190,7 +191,7 @@ def test_metrics_csv_has_a_row_an_epoch(runner: Callable[..., Path]) -> None:
     assert float(rows[-1].split(",")[2]) == results(folder)["train"]["loss"]
 
 
-def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(runner: Callable[..., Path]) -> None:
+def test_tensorboard_shows_curves_texts_and_hyperparameters_of_the_run(runner: Callable[..., Path]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = runner("trainer.log_every=4")
@@ -208,7 +209,7 @@ def test_tensorboard_has_the_curves_texts_and_hyperparameters_in_the_run_itself(
     assert [path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()] == []
 
 
-def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(runner: Callable[..., Path]) -> None:
+def test_logged_loss_is_the_mean_since_the_last_log(runner: Callable[..., Path]) -> None:
     each = [
         value
         for tag, _, value in scalars(runner("trainer.log_every=1", "trainer.batch_size=259"))
@@ -223,7 +224,7 @@ def test_the_logged_loss_is_the_mean_over_exactly_the_steps_since_the_last_log(r
     assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
 
 
-def test_equal_seeds_give_equal_bits_and_another_seed_does_not(runner: Callable[..., Path]) -> None:
+def test_equal_seeds_give_equal_bits(runner: Callable[..., Path]) -> None:
     one, same, other = (checkpoint(runner(*EVERYTHING, f"seed={seed}")) for seed in (1, 1, 2))
     assert equal(one, same)
     assert not equal(one["model"], other["model"])
@@ -239,7 +240,7 @@ def test_streamed_and_in_memory_runs_are_equal_bit_for_bit(runner: Callable[...,
 
 @pytest.mark.parametrize("step", [1, 6, 9, 15, 16, 18])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_stopped_run_resumes_bit_for_bit(
+def test_stopped_run_resumes_bit_for_bit(
     runner: Callable[..., Path], interrupt: Callable[..., None], variant: str, step: int
 ) -> None:
     undisturbed = runner(*VARIANTS[variant])
@@ -259,7 +260,7 @@ def test_a_stopped_run_resumes_bit_for_bit(
     }
 
 
-def test_a_stop_inside_validation_is_resumed_bit_for_bit(
+def test_stop_during_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runner.training import evaluate as train
@@ -287,7 +288,7 @@ def test_a_stop_inside_validation_is_resumed_bit_for_bit(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
-def test_each_signal_saves_and_exits_with_its_code(
+def test_signals_save_and_exit_with_their_code(
     runner: Callable[..., Path], interrupt: Callable[..., None], number: signal.Signals, code: int
 ) -> None:
     interrupt(3, number)
@@ -307,7 +308,7 @@ def test_resuming_a_completed_run_changes_nothing(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: Callable[..., Path]) -> None:
+def test_extended_run_equals_a_longer_one(runner: Callable[..., Path]) -> None:
     longer = runner("trainer.epochs=4")
     extended = runner("trainer.epochs=2")
     assert cli.main(["resume", str(extended), "trainer.epochs=4"]) == 0
@@ -318,7 +319,7 @@ def test_a_completed_run_can_be_trained_longer_and_equals_a_longer_one(runner: C
 @pytest.mark.parametrize(
     "override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5", "trainer.batch_size=8"]
 )
-def test_a_resumed_run_cannot_become_another(
+def test_resume_refuses_a_different_run(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     folder = runner()
@@ -328,7 +329,7 @@ def test_a_resumed_run_cannot_become_another(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
+def test_run_killed_before_its_first_checkpoint_starts_over(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = runner()
@@ -345,7 +346,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(
 
 
 @pytest.mark.parametrize("moment", ["in a step", "in a save"])
-def test_what_was_written_after_the_last_checkpoint_is_not_there_twice(
+def test_nothing_is_recorded_twice_after_a_kill(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     undisturbed = runner("trainer.log_every=1")
@@ -369,7 +370,7 @@ def test_what_was_written_after_the_last_checkpoint_is_not_there_twice(
     assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
-def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights(runner: Callable[..., Path]) -> None:
+def test_diverging_run_stops_before_the_update(runner: Callable[..., Path]) -> None:
     folder = runner("optim.lr=1e30", "loss=mse", "trainer.checkpoint.every_steps=1", code=3)
     values = results(folder)
     assert values["status"] == "diverged"
@@ -381,7 +382,7 @@ def test_a_diverging_run_stops_before_the_update_and_keeps_the_last_good_weights
     assert "Traceback" in (folder / "run.log").read_text()
 
 
-def test_a_failing_run_says_so_and_keeps_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_failed_run_logs_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "failing_plugin.py").write_text(
         "import torch\n"
         "from runner.registry import LOSSES\n"
@@ -405,26 +406,24 @@ def test_a_failing_run_says_so_and_keeps_its_traceback(workdir: Path, runner: Ca
     assert "failing_plugin.py" in (folder / "run.log").read_text()
 
 
-def test_the_environment_is_recorded(runner: Callable[..., Path]) -> None:
+def test_environment_is_recorded(runner: Callable[..., Path]) -> None:
     environment = json.loads((runner() / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
     assert {"device", "host", "git", "command"} <= environment.keys()
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "one_cycle", "warmup_cosine"])
-def test_a_schedule_of_a_run_that_is_trained_longer_has_the_new_length(
-    runner: Callable[..., Path], scheduler: str
-) -> None:
+def test_schedule_of_an_extended_run_has_the_new_length(runner: Callable[..., Path], scheduler: str) -> None:
     values = [f"scheduler={scheduler}"] + (["scheduler.max_lr=0.1"] if scheduler == "one_cycle" else [])
     folder = runner(*values, "trainer.epochs=1")
     assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
     rates = [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
     assert len(rates) == 3
-    assert rates[2] < rates[1]  # the cosine ends with the new end of the run
+    assert rates[2] < rates[1]  # the cosine reaches its minimum at the new end
 
 
-def test_the_best_of_an_early_stop_within_an_epoch_is_saved_and_tested(runner: Callable[..., Path]) -> None:
-    # Every validation improves, but never by so much as early stopping asks for: the last one is the best.
+def test_best_checkpoint_of_an_early_stop_within_an_epoch_is_tested(runner: Callable[..., Path]) -> None:
+    # Every validation improves, but by less than min_delta: early stopping ends the run, and the last is the best.
     stopping = ["trainer.early_stopping.patience=4", "trainer.early_stopping.min_delta=10"]
     folder = runner("trainer.epochs=10", "trainer.validate_every='5 steps'", *stopping)
     assert results(folder)["best"]["step"] == 25
@@ -432,7 +431,7 @@ def test_the_best_of_an_early_stop_within_an_epoch_is_saved_and_tested(runner: C
 
 
 @pytest.mark.parametrize("unit", ["epochs", "steps"])
-def test_a_signal_just_after_a_validation_is_resumed_bit_for_bit(
+def test_signal_right_after_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unit: str
 ) -> None:
     variant = ["trainer.epochs=3", f"trainer.validate_every='{'1 epochs' if unit == 'epochs' else '4 steps'}'"]
@@ -455,7 +454,7 @@ def test_a_signal_just_after_a_validation_is_resumed_bit_for_bit(
     assert results(stopped)["best"] == results(undisturbed)["best"]
 
 
-def test_another_metric_for_the_best_begins_anew(runner: Callable[..., Path]) -> None:
+def test_changed_checkpoint_metric_forgets_the_best_value(runner: Callable[..., Path]) -> None:
     folder = runner("trainer.epochs=1")
     metric = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     assert cli.main(["resume", str(folder), "trainer.epochs=3", *metric]) == 0
@@ -465,9 +464,7 @@ def test_another_metric_for_the_best_begins_anew(runner: Callable[..., Path]) ->
     assert checkpoint(folder, "best.pt")["step"] == best["step"] > 6
 
 
-def test_a_run_cannot_be_resumed_to_fewer_epochs(
-    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resume_with_fewer_epochs_is_refused(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=1"]) == 2
@@ -476,21 +473,23 @@ def test_a_run_cannot_be_resumed_to_fewer_epochs(
 
 
 @pytest.mark.parametrize("damage", ["a: [", "- 1", "\x00\x01"])
-def test_a_damaged_config_is_told(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], damage: str) -> None:
+def test_damaged_config_is_reported(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
     folder = runner()
     (folder / "config.yaml").write_text(damage)
     assert cli.main(["resume", str(folder)]) == 2
     assert f"{folder / 'config.yaml'}: " in capsys.readouterr().err
 
 
-def test_a_dry_resume_changes_nothing(runner: Callable[..., Path]) -> None:
+def test_dry_run_of_resume_changes_nothing(runner: Callable[..., Path]) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=9", "dry_run=true"]) == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_part_that_exits_is_a_failed_run(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_component_that_exits_fails_the_run(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "exiting_plugin.py").write_text(
         "import sys, torch\n"
         "from runner.registry import OPTIMIZERS\n"
@@ -502,19 +501,17 @@ def test_a_part_that_exits_is_a_failed_run(workdir: Path, runner: Callable[..., 
     assert results(folder)["error"] == {"type": "SystemExit", "message": "enough"}
 
 
-def test_a_disk_that_refuses_results_is_told_once_and_the_run_goes_on(
-    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_results_warn_once(runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, data: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runner.tracking.results.write_atomically", refuse)
+    monkeypatch.setattr(results_module, "write_atomically", refuse)
     folder = runner()
     assert (folder / "run.log").read_text().count("results.json: cannot be written") == 1
     assert checkpoint(folder)["epoch"] == 2
 
 
-def test_the_table_of_a_run_that_ended_within_an_epoch_and_was_trained_longer_equals_the_longer_one(
+def test_metrics_csv_of_a_run_extended_within_an_epoch_equals_a_longer_one(
     runner: Callable[..., Path],
 ) -> None:
     longer = runner("trainer.epochs=4", "trainer.validate_every=3")
@@ -524,7 +521,7 @@ def test_the_table_of_a_run_that_ended_within_an_epoch_and_was_trained_longer_eq
     assert metrics_table(extended) == metrics_table(longer)
 
 
-def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[..., Path]) -> None:
+def test_row_without_validation_has_no_validation_metrics(runner: Callable[..., Path]) -> None:
     def measured(folder: Path) -> list[bool]:
         head, *rows = [row.split(",") for row in metrics_table(folder)]
         return [row[head.index("val/loss")] != "" for row in rows]
@@ -533,7 +530,7 @@ def test_a_row_without_a_validation_has_no_validation_metrics(runner: Callable[.
     assert measured(runner("trainer.epochs=4", "trainer.validate_every='8 steps'")) == [False, True, True, True]
 
 
-def test_a_model_that_caches_tensors_trains_and_resumes(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_model_that_caches_a_tensor_trains_and_resumes(workdir: Path, runner: Callable[..., Path]) -> None:
     (workdir / "masked_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -565,14 +562,14 @@ def test_a_model_that_caches_tensors_trains_and_resumes(workdir: Path, runner: C
 
 
 @pytest.mark.parametrize(("load", "hint"), [(0.9, False), (1.2, False), (1.5, True)])
-def test_an_overloaded_machine_is_noticed(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    monkeypatch.setattr("os.getloadavg", lambda: (4 * load, 0.0, 0.0))
+def test_overloaded_machine_is_detected(monkeypatch: pytest.MonkeyPatch, load: float, hint: bool) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (4 * load, 0.0, 0.0))
     assert messages.is_overloaded() is hint
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_run_of_several_threads_gets_a_hint_on_an_overloaded_machine(
+def test_run_with_several_threads_gets_a_hint_on_an_overloaded_machine(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     parts, state = assemble(tiny(), ALONE, None)
@@ -582,7 +579,7 @@ def test_a_run_of_several_threads_gets_a_hint_on_an_overloaded_machine(
     assert any("device.threads=1" in line for line in lines) is (threads > 1)
 
 
-def test_parts_are_packed_into_lines() -> None:
+def test_parts_are_wrapped_into_lines() -> None:
     parts = [f"{number} 1.00" for number in range(10)]
     first, second = messages.packed("recall   ", parts)
     assert (len(first) <= 80, second) == (True, "         9 1.00")

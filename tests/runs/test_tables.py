@@ -6,11 +6,11 @@ import pytest
 from runner.runs.tables import as_csv, columns, cut, fitted_table, markdown_table, show, text_table
 
 
-def test_columns_keep_their_order() -> None:
+def test_columns_keep_the_order_of_the_rows() -> None:
     assert columns([{"a": 1, "z": 2}, {"a": 1, "b": 2, "z": 3}, {"c": 1, "z": 1}]) == ["c", "a", "b", "z"]
 
 
-def test_cells_are_short_for_a_person_and_whole_in_csv() -> None:
+def test_cells_are_rounded_in_text_and_complete_in_csv() -> None:
     row = {"value": 0.123456789, "none": None, "text": "a|b\nc"}
     assert show(row["value"]) == "0.1235"
     assert as_csv([row]).splitlines()[1].startswith("0.123456789,,")
@@ -19,21 +19,21 @@ def test_cells_are_short_for_a_person_and_whole_in_csv() -> None:
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+HYPERLINK(1)", "-cmd", "@SUM(1)", "\t=1", "-", "+x=1"])
-def test_csv_holds_no_formula(text: str) -> None:
+def test_csv_contains_no_formulas(text: str) -> None:
     head, row = csv.reader(io.StringIO(as_csv([{text: text}]), newline=""))
     assert head == row == [f"'{text}"]
 
 
 @pytest.mark.parametrize("value", ["-1", "+1e3", -0.5, None, [-1], "1-1", "a=b"])
-def test_numbers_and_other_text_stay_as_they_are_in_csv(value: object) -> None:
+def test_csv_keeps_numbers_and_other_text(value: object) -> None:
     assert list(csv.reader(io.StringIO(as_csv([{"a": 1, "b": value}]))))[1][1] == ("" if value is None else str(value))
 
 
-def test_no_rows_are_an_empty_csv() -> None:
+def test_csv_without_rows_is_empty() -> None:
     assert as_csv([]) == ""
 
 
-def test_a_table_is_fitted_into_a_width() -> None:
+def test_table_fits_a_width() -> None:
     rows = [
         {"run": f"a/very/long/path/{n}", "loss": 0.5, "text": "x" * 99, "more": 1, "last": "a\x1b\nb"} for n in (1, 2)
     ]

@@ -7,7 +7,7 @@ import pytest
 from runner.tracking.console import log, logging_to, relative
 
 
-def test_lines_go_to_the_console_and_with_their_time_to_the_file(
+def test_messages_are_printed_and_written_to_the_file_with_times(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with logging_to(tmp_path / "run.log"):
@@ -21,13 +21,13 @@ def test_lines_go_to_the_console_and_with_their_time_to_the_file(
     assert first[:2] == "20"
 
 
-def test_a_long_line_is_not_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_lines_are_not_wrapped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path / "run.log"):
         log.info("word " * 100)
     assert capsys.readouterr().out == "word " * 100 + "\n"
 
 
-def test_a_traceback_is_for_the_file_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_is_written_to_the_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path / "run.log"):
         try:
             _ = 1 / 0
@@ -37,14 +37,14 @@ def test_a_traceback_is_for_the_file_alone(tmp_path: Path, capsys: pytest.Captur
     assert "Traceback (most recent call last):" in (tmp_path / "run.log").read_text()
 
 
-def test_a_resumed_run_continues_the_file(tmp_path: Path) -> None:
+def test_file_is_appended_to(tmp_path: Path) -> None:
     for text in ("first", "second"):
         with logging_to(tmp_path / "run.log"):
             log.info(text)
     assert [line.split()[-1] for line in (tmp_path / "run.log").read_text().splitlines()] == ["first", "second"]
 
 
-def test_python_warnings_are_in_the_log_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_warnings_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         with logging_to(tmp_path / "run.log"):
@@ -54,7 +54,7 @@ def test_python_warnings_are_in_the_log_too(tmp_path: Path, capsys: pytest.Captu
     assert "UserWarning: this is odd" in capsys.readouterr().out
 
 
-def test_afterwards_logging_is_as_it_was(
+def test_logging_is_restored(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -67,13 +67,13 @@ def test_afterwards_logging_is_as_it_was(
         _ = 1 / 0
     assert (log.level, log.propagate, list(log.handlers), warnings.showwarning) == before
     assert logging.getLogger("py.warnings").handlers == []
-    log.error("to whom it may concern")
+    log.error("after the run")
     assert capsys.readouterr().out == ""
-    assert "to whom it may concern" in caplog.text
+    assert "after the run" in caplog.text
     assert (tmp_path / "run.log").read_text() == ""
 
 
-def test_a_file_that_cannot_be_written_is_told_once(
+def test_unwritable_file_is_reported_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with logging_to(Path("/dev/full")):
@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_written_is_told_once(
     assert captured.err == ""
 
 
-def test_a_path_that_is_not_of_the_locale_s_encoding_is_logged(
+def test_path_that_cannot_be_decoded_is_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.tracking.console.ConsoleHandler.emit", lambda self, record: None)
@@ -94,13 +94,13 @@ def test_a_path_that_is_not_of_the_locale_s_encoding_is_logged(
     assert "folder gr\\udcc3\\udcb6sse" in (tmp_path / "run.log").read_text()
 
 
-def test_the_lines_of_a_warning_stand_below_one_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_a_message_are_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_to(tmp_path / "run.log"):
         log.error("first\nsecond")
     assert capsys.readouterr().out == "error: first\n       second\n"
 
 
-def test_paths_below_the_current_directory_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_below_the_current_directory_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert relative(tmp_path / "here" / "outputs" / "run") == Path("outputs/run")

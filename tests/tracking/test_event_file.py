@@ -9,7 +9,7 @@ from helpers import scalars
 from runner.tracking.event_file import EventFile
 
 
-def test_scalars_stand_at_their_steps(tmp_path: Path) -> None:
+def test_scalars_are_written_with_their_steps(tmp_path: Path) -> None:
     board = EventFile(tmp_path / "tensorboard")
     board.scalars({"train/loss": 0.5, "train/accuracy": 0.25}, step=3)
     board.scalars({"train/loss": math.inf}, step=4)
@@ -17,7 +17,7 @@ def test_scalars_stand_at_their_steps(tmp_path: Path) -> None:
     assert scalars(tmp_path) == [("train/loss", 3, 0.5), ("train/accuracy", 3, 0.25), ("train/loss", 4, math.inf)]
 
 
-def test_what_was_flushed_is_there_before_the_end(tmp_path: Path) -> None:
+def test_flushed_events_can_be_read_before_close(tmp_path: Path) -> None:
     board = EventFile(tmp_path / "tensorboard")
     board.scalars({"train/loss": 0.5}, step=3)
     board.flush()
@@ -25,7 +25,7 @@ def test_what_was_flushed_is_there_before_the_end(tmp_path: Path) -> None:
     board.close()
 
 
-def test_two_in_the_same_second_write_to_files_of_their_own(tmp_path: Path) -> None:
+def test_event_files_of_the_same_second_have_different_names(tmp_path: Path) -> None:
     for step in (1, 2):
         board = EventFile(tmp_path / "tensorboard")
         board.scalars({"train/loss": 0.5}, step)
@@ -34,7 +34,7 @@ def test_two_in_the_same_second_write_to_files_of_their_own(tmp_path: Path) -> N
     assert scalars(tmp_path) == [("train/loss", 1, 0.5), ("train/loss", 2, 0.5)]
 
 
-def test_texts_are_in_fixed_width_and_hyperparameters_in_the_run_itself(tmp_path: Path) -> None:
+def test_text_is_unformatted_and_hyperparameters_belong_to_the_run(tmp_path: Path) -> None:
     board = EventFile(tmp_path)
     board.text("config", "a: 1\nb: <2>")
     values = {"optim.lr": 0.1, "trainer.ema": None, "model.hidden": [1, 2], "dataset.in_memory": True}
@@ -49,9 +49,7 @@ def test_texts_are_in_fixed_width_and_hyperparameters_in_the_run_itself(tmp_path
         assert part in content
 
 
-def test_when_the_disk_is_full_it_warns_once_and_training_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_full_disk_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     board = EventFile(tmp_path)
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, board._file.fileno())
@@ -62,14 +60,14 @@ def test_when_the_disk_is_full_it_warns_once_and_training_goes_on(
     board.text("config", "a: 1")
     board.hparams({"seed": 0}, ["val/loss"])
     board.close()
-    assert caplog.text.count("No space left on device; the training goes on without TensorBoard") == 1
+    assert caplog.text.count("No space left on device; training continues without TensorBoard") == 1
     assert len(caplog.records) == 1
 
 
-def test_a_folder_that_cannot_be_made_is_no_hindrance_either(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folder_that_cannot_be_created_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     board = EventFile(tmp_path / "file" / "tensorboard")
     board.scalars({"train/loss": 0.5}, 1)
     board.flush()
     board.close()
-    assert caplog.text.count("the training goes on without TensorBoard") == 1
+    assert caplog.text.count("training continues without TensorBoard") == 1

@@ -8,7 +8,14 @@ from PIL import Image
 
 from runner.dataset import Spec
 from runner.tracking import plots
-from runner.tracking.plots import plot_confusion, plot_curves, plot_fit, plot_mistakes, worst_mistakes
+from runner.tracking.plots import (
+    mistake_captions,
+    plot_confusion,
+    plot_curves,
+    plot_fit,
+    plot_mistakes,
+    worst_mistakes,
+)
 
 
 def spec(classes: int, channels: int = 1) -> Spec:
@@ -37,9 +44,9 @@ TABLES = {
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
-def test_plots_curves_of_any_table(tmp_path: Path, table: str) -> None:
+def test_plots_curves_for_any_table(tmp_path: Path, table: str) -> None:
     (tmp_path / "metrics.csv").write_text(table)
-    plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    plot_curves(tmp_path, tmp_path / "curves.png")
     assert is_png_image(tmp_path / "curves.png")
 
 
@@ -98,14 +105,15 @@ def test_no_mistakes() -> None:
 @pytest.mark.parametrize("mistakes", [0, 1, 7, 25])
 def test_plots_any_number_of_mistakes_in_gray_and_color(tmp_path: Path, channels: int, mistakes: int) -> None:
     images = torch.arange(mistakes * channels * 64).view(mistakes, channels, 8, 8) - 100
-    plot_mistakes(images, *answers(mistakes, 10), spec(10, channels), "title", tmp_path / "mistakes.png")
+    captions = mistake_captions(*answers(mistakes, 10), spec(10).classes)
+    plot_mistakes(images, captions, "title", tmp_path / "mistakes.png")
     assert is_png_image(tmp_path / "mistakes.png")
 
 
 def test_images_are_scaled_to_the_full_range(tmp_path: Path) -> None:
     one_colour, wide = torch.full((1, 8, 8), 255.0), torch.linspace(-5, 1000, 64).view(1, 8, 8)
     images = torch.stack([one_colour, wide])
-    plot_mistakes(images, *answers(2, 10), spec(10), "title", tmp_path / "mistakes.png")
+    plot_mistakes(images, ["one color", "wide"], "title", tmp_path / "mistakes.png")
     with Image.open(tmp_path / "mistakes.png") as grid:
         shown = [grid.convert("L").crop((left, 60, left + 140, 200)).getextrema() for left in (8, 156)]
     assert shown == [(0, 0), (0, 255)]

@@ -14,16 +14,16 @@ def opened(folder: Path) -> Results:
 
 
 def strictly_read(folder: Path) -> dict[str, Any]:
-    """As JSON that knows no NaN."""
+    """Read results.json, refusing NaN and infinity."""
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     values: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=refuse)
     return values
 
 
-def test_a_new_run_has_every_key_of_the_contract(tmp_path: Path) -> None:
+def test_new_run_has_every_key(tmp_path: Path) -> None:
     opened(tmp_path).update()
     values = strictly_read(tmp_path)
     assert list(values) == [
@@ -34,12 +34,12 @@ def test_a_new_run_has_every_key_of_the_contract(tmp_path: Path) -> None:
     assert (values["name"], values["seed"], values["overrides"]) == ("first", 3, ["optim.lr=0.1"])
 
 
-def test_nothing_is_written_before_something_changes(tmp_path: Path) -> None:
+def test_opening_writes_nothing(tmp_path: Path) -> None:
     opened(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_change_rewrites_the_file_whole(tmp_path: Path) -> None:
+def test_update_rewrites_the_whole_file(tmp_path: Path) -> None:
     results = opened(tmp_path)
     results.update(status="failed", error={"type": "ValueError", "message": "größer"})
     results.update(step=5)
@@ -49,7 +49,7 @@ def test_every_change_rewrites_the_file_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_what_is_no_number_becomes_null_at_any_depth(tmp_path: Path, value: float) -> None:
+def test_non_finite_numbers_are_written_as_null(tmp_path: Path, value: float) -> None:
     opened(tmp_path).update(samples_per_second=value, test={"loss": value, "accuracy": 0.5}, overrides=[value, 1.5])
     values = strictly_read(tmp_path)
     assert values["samples_per_second"] is None
@@ -57,7 +57,7 @@ def test_what_is_no_number_becomes_null_at_any_depth(tmp_path: Path, value: floa
     assert values["overrides"] == [None, 1.5]
 
 
-def test_a_resumed_run_continues_its_results_with_the_new_overrides(tmp_path: Path) -> None:
+def test_reopened_results_take_the_new_overrides(tmp_path: Path) -> None:
     opened(tmp_path).update(step=5, started="before", test={"loss": 0.1})
     again = Results.open(tmp_path, name="first", seed=3, overrides=["optim.lr=0.1", "trainer.epochs=9"]).values
     assert (again["step"], again["started"], again["test"]) == (5, "before", {"loss": 0.1})
@@ -72,13 +72,13 @@ def test_a_resumed_run_continues_its_results_with_the_new_overrides(tmp_path: Pa
         *(b'{"seconds": {"total": null}}', b'{"best": {"metric": "loss", "value": "0"}}'),
     ],
 )
-def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
+def test_damaged_file_is_ignored(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "results.json").write_bytes(damage)
     assert opened(tmp_path).values["status"] == "running"
     assert status_of(tmp_path) is None
 
 
-def test_the_status_of_a_folder_is_what_its_results_state(tmp_path: Path) -> None:
+def test_status_of_a_folder(tmp_path: Path) -> None:
     assert status_of(tmp_path) is None
     opened(tmp_path).update(status="diverged")
     assert status_of(tmp_path) == "diverged"
@@ -100,7 +100,7 @@ def test_the_status_of_a_folder_is_what_its_results_state(tmp_path: Path) -> Non
         ("regression", 0.99, 0.95, "good fit"),
     ],
 )
-def test_the_fit_is_judged_by_the_score_in_training_and_how_much_less_it_is_in_validation(
+def test_fit_depends_on_training_score_and_its_gap_to_validation(
     task: Task, train: float, val: float, fit: str
 ) -> None:
     score = "accuracy" if task == "classification" else "r2"
@@ -108,5 +108,5 @@ def test_the_fit_is_judged_by_the_score_in_training_and_how_much_less_it_is_in_v
 
 
 @pytest.mark.parametrize(("train", "val"), [({}, {}), ({"accuracy": 0.9}, {}), ({}, {"accuracy": 0.9})])
-def test_without_a_score_there_is_nothing_to_judge(train: dict[str, float], val: dict[str, float]) -> None:
+def test_fit_without_a_score_is_unknown(train: dict[str, float], val: dict[str, float]) -> None:
     assert judge_fit("classification", train, val) == "unknown"

@@ -5,14 +5,14 @@ from runner.model.lenet import LeNet
 from runner.tracking.summary import count_parameters, summarize
 
 
-def test_only_parameters_that_training_may_change_are_counted() -> None:
+def test_only_trainable_parameters_are_counted() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     assert count_parameters(model) == 3 * 4 + 4 + 4 + 4 + 4 * 2 + 2
     model[0].requires_grad_(False)
     assert count_parameters(model) == 4 + 4 + 4 * 2 + 2
 
 
-def test_a_line_for_each_layer_and_each_parameter_tensor() -> None:
+def test_summary_has_a_line_for_each_layer_and_each_parameter() -> None:
     assert summarize(nn.Sequential(nn.Flatten(), nn.Linear(4, 300)), (1, 2, 2)).splitlines() == [
         "Sequential",
         "",
@@ -28,13 +28,13 @@ def test_a_line_for_each_layer_and_each_parameter_tensor() -> None:
     ]
 
 
-def test_lenet_has_its_published_number_of_parameters() -> None:
+def test_lenet_has_the_published_number_of_parameters() -> None:
     text = summarize(LeNet((1, 32, 32), 10), (1, 32, 32))
     assert "conv2  Conv2d     (B, 16, 10, 10)       2,416" in text
     assert text.endswith("61,706 trainable parameters\n")
 
 
-def test_the_model_stays_as_it_was() -> None:
+def test_model_is_not_changed() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout())
     model[1].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -48,7 +48,7 @@ def test_the_model_stays_as_it_was() -> None:
     assert drawn == torch.rand(1)
 
 
-def test_the_model_stays_as_it_was_also_when_it_fails() -> None:
+def test_model_is_restored_after_an_error() -> None:
     model = nn.Sequential(nn.Linear(4, 4))
     try:
         summarize(model, (5,))
@@ -56,16 +56,16 @@ def test_the_model_stays_as_it_was_also_when_it_fails() -> None:
         assert model.training
         assert not model[0]._forward_hooks
     else:
-        raise AssertionError("a wrong shape went through")
+        raise AssertionError("a wrong shape was accepted")
 
 
-def test_a_model_without_memory_can_be_summarized() -> None:
+def test_model_on_meta_device_can_be_summarized() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(10_000, 10_000))
     assert "100,010,000 trainable parameters" in summarize(model, (10_000,))
 
 
-def test_layers_that_return_a_tuple_or_are_not_reached_have_a_line_too() -> None:
+def test_layers_that_return_a_tuple_or_are_not_called_are_listed() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()

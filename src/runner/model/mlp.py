@@ -6,7 +6,6 @@ from typing import Literal
 from torch import nn
 
 from runner.model.activation import ACTIVATIONS, Activation
-from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -57,7 +56,7 @@ class MLP(nn.Sequential):
                 layers.append(NORMS[norm](width))
             layers.append(ACTIVATIONS[activation]())
             if dropout != 0:
-                layers.append(Dropout(dropout))
+                layers.append(nn.Dropout(dropout))
             features = width
         layers.append(nn.Linear(features, out_features))
         super().__init__(*layers)

@@ -47,7 +47,7 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
     Args:
         config: config of the run.
         folder: run folder.
-        checkpoint: `best`, `last` or a file.
+        checkpoint: `best`, `last` or a checkpoint file.
         kind: `safetensors` (the state dict only), `torch.export` or `onnx` (the whole computation).
         output: file to write; None for `export/` in the run folder.
 

@@ -1,4 +1,4 @@
-"""The test of the best checkpoint at the end of a run, with its plots."""
+"""Evaluation of the best checkpoint on the test split, with plots, at the end of a run."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ log = logging.getLogger("runner")
 
 
 def test_best(trainer: Trainer, tracker: Tracker, results: Results) -> None:
-    """Measure the best checkpoint on the test split, and draw the plots; stop where a signal asks for it."""
+    """Evaluate the best checkpoint on the test split and draw the plots; return early when a stop is requested."""
     parts, checkpoints, step = trainer.parts, trainer.checkpoints, results.values["step"]
     best = checkpoints.best if checkpoints.best.exists() else checkpoints.last
     parts.load_weights(load_checkpoint(best, parts.device))
@@ -41,12 +41,12 @@ def test_best(trainer: Trainer, tracker: Tracker, results: Results) -> None:
     try:
         draw(parts, all_outputs, all_targets, tracker.folder)
         tracker.pictures(step)
-    except Exception:  # a plot is not worth a run
-        log.warning("The plots could not be drawn.", exc_info=True)
+    except Exception:  # the run is complete without them
+        log.warning("the plots could not be drawn", exc_info=True)
 
 
 def draw(parts: Parts, outputs: Tensor, targets: Tensor, folder: Path) -> None:
-    """Draw plots/ from the outputs and targets of the test split, in its order."""
-    from runner.tracking.pictures import draw_pictures  # imports matplotlib, which takes a quarter of a second
+    """Draw plots/ from the outputs and targets of the test split."""
+    from runner.tracking.pictures import draw_pictures  # imports matplotlib, which is slow
 
-    draw_pictures(parts, outputs, targets, folder / "metrics.csv", folder / "plots")
+    draw_pictures(parts, outputs, targets, folder)

@@ -1,4 +1,4 @@
-"""Run folders: made at once, never shared, locked while a process works in them."""
+"""Run folders: created atomically, and locked while a process uses them."""
 
 import json
 import os
@@ -18,7 +18,12 @@ LONGEST_NAME = 80
 
 
 def safe_name(name: str, longest: int = LONGEST_NAME) -> str:
-    """A name that is one path segment: no separators or control characters, no leading dot, at most `longest` bytes."""
+    """Return a name that is safe as a path segment, without separators, control characters or a leading dot.
+
+    Args:
+        name: name to clean.
+        longest: maximum length in bytes.
+    """
     cleaned = re.sub(r"[^\w.,=+\-]+", "_", name).strip("._ ")
     while len(cleaned.encode()) > longest:
         cleaned = cleaned[:-1]
@@ -26,20 +31,20 @@ def safe_name(name: str, longest: int = LONGEST_NAME) -> str:
 
 
 def make_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
-    """Makes `root/YYYY-MM-DD/HH-MM-SS_name`; when it exists, with a suffix -2, -3, ...: never one that is there.
+    """Create `root/YYYY-MM-DD/HH-MM-SS_name`, with a suffix -2, -3, ... if it exists.
 
     Raises:
-        ConfigError: `root` cannot be written.
+        ConfigError: the folder cannot be created.
     """
     now = now or datetime.now()
     return fill_run_folder(make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_{safe_name(name)}"))
 
 
 def make_folder(parent: Path, name: str) -> Path:
-    """Makes `parent/name`, or with a suffix; `mkdir` lets just one process have it.
+    """Create `parent/name`, with a suffix if it exists; no two processes get the same folder.
 
     Raises:
-        ConfigError: `parent` cannot be written.
+        ConfigError: the folder cannot be created.
     """
     suffix = 1
     while True:
@@ -52,13 +57,13 @@ def make_folder(parent: Path, name: str) -> Path:
                 raise ConfigError(f"output_dir: {parent} is not a folder") from None
             suffix += 1
         except OSError as error:
-            raise ConfigError(f"output_dir: cannot make {folder}: {error.strerror}") from error
+            raise ConfigError(f"output_dir: cannot create {folder}: {error.strerror}") from error
         else:
             return folder
 
 
 def fill_run_folder(folder: Path) -> Path:
-    """Makes the folders within a run folder, and the run folder where there is none."""
+    """Create the folders in a run folder, and the run folder itself if it does not exist."""
     for part in ("checkpoints", "plots"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     return folder
@@ -66,17 +71,18 @@ def fill_run_folder(folder: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock. The system frees it when the process dies, however it dies; its children never hold it.
+    """Hold the lock of a run folder. The operating system releases it if the process dies.
 
     Raises:
-        ConfigError: another live process works in the folder, or it cannot be locked.
+        ConfigError: another process uses the folder, or it cannot be locked.
+        RunnerError: the folder cannot be written.
     """
     path = folder / ".lock"
     with ExitStack() as stack:
         try:
             stack.enter_context(system_lock(path, wait=False))
         except Timeout:
-            raise ConfigError(f"{folder}: a live run works in it: {_owner(path)}") from None
+            raise ConfigError(f"{folder}: in use by another process: {_owner(path)}") from None
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be locked: {error.strerror}") from error
         try:
@@ -87,7 +93,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _owner(lock: Path) -> str:
-    """Return what a lock says of who holds it, who may have just gone."""
+    """Return the process and host in a lock file."""
     try:
         return lock.read_text(errors="replace") or "an unknown process"
     except OSError:

@@ -1,8 +1,6 @@
-"""The runs below some folders, as they are read for a comparison."""
+"""Finding the runs below some folders, and reading their configs and results."""
 
-import csv
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 from runner.tracking.results import FILE, read_results
 
-NOT_TOLD = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # they change no result
+IGNORED = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # keys that change no result
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,11 @@ class Run:
     """A run folder, as far as it can be read.
 
     Args:
-        name: its path, from the folder that all have in common.
-        config: flat; empty where config.yaml is missing or damaged.
+        folder: run folder.
+        name: path relative to the deepest common folder of all runs.
+        status: status in results.json, or what is damaged.
+        config: config values by dotted key, without those that change no result; empty if config.yaml is damaged.
+        results: contents of results.json; empty if it is damaged.
     """
 
     folder: Path
@@ -35,7 +36,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The best value of the metric that was watched, and the metrics of the test split."""
+        """The best value of the metric that chose the checkpoint, and the metrics of the test split."""
         best = self.results.get("best") or {}
         found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
         test = self.results.get("test") or {}
@@ -43,7 +44,7 @@ class Run:
 
 
 def typed_keys(run: Run) -> Iterator[str]:
-    """Yield the keys of what was typed for a run; for the choice of a component its name."""
+    """Yield the config key of each override of a run; `optim.name` for the choice `optim=adam`."""
     overrides = run.results.get("overrides")
     for text in overrides if isinstance(overrides, list) else []:
         key = str(text).lstrip("+~").partition("=")[0]
@@ -51,10 +52,13 @@ def typed_keys(run: Run) -> Iterator[str]:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Run]:
-    """The runs in folders: each may be a run's, a sweep's, or hold any of them, however deep.
+    """Return the runs in folders, at any depth.
+
+    Args:
+        folders: run folders, sweep folders, or folders that contain them.
 
     Raises:
-        ConfigError: a folder is not there, or holds no run.
+        ConfigError: a folder does not exist or contains no run.
     """
     found: dict[Path, None] = {}
     for folder in folders:
@@ -62,9 +66,9 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             raise ConfigError(f"{folder}: no such folder")
         runs = list(_walk(folder.absolute()))
         if not runs:
-            raise ConfigError(f"{folder}: holds no runs: no folder in it has a {FILE} or a config.yaml")
+            raise ConfigError(f"{folder}: contains no runs: no folder in it has a {FILE} or a config.yaml")
         found |= dict.fromkeys(runs)
-    common = _common(list(found))
+    common = _common_parent(list(found))
     return [read_run(folder, str(folder.relative_to(common))) for folder in found]
 
 
@@ -77,42 +81,28 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(each)
 
 
-def _common(folders: Sequence[Path]) -> Path:
-    """The deepest folder that holds them all."""
+def _common_parent(folders: Sequence[Path]) -> Path:
+    """Return the deepest folder that contains all the given ones."""
     parents = [set(folder.parents) for folder in folders]
     return max(set.intersection(*parents), key=lambda folder: len(folder.parts))
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """A run folder, whatever state it is in."""
+    """Read a run folder in any state."""
     results = read_results(folder)
     try:
         values = read_yaml(folder / "config.yaml")
         config = flatten(values) if isinstance(values, dict) else {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         config = {}
-    unread = f"damaged: {FILE}" if (folder / FILE).exists() else f"damaged: no {FILE}"
-    status = results.get("status", unread) if config else "damaged: no config.yaml"
-    told = {key: value for key, value in config.items() if not key.startswith(NOT_TOLD)}
-    return Run(folder, name, status, told, results)
+    damaged = f"damaged: {FILE}" if (folder / FILE).exists() else f"damaged: no {FILE}"
+    status = results.get("status", damaged) if config else "damaged: no config.yaml"
+    relevant = {key: value for key, value in config.items() if not key.startswith(IGNORED)}
+    return Run(folder, name, status, relevant, results)
 
 
 def differing(configs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The keys whose values are not the same in all configs."""
+    """Return the keys whose values are not the same in all configs."""
     configs = list(configs)
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if len({json.dumps(config.get(key, "")) for config in configs}) > 1]
-
-
-def curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """The columns of metrics.csv against the epoch; none where it cannot be read."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    try:
-        with (folder / "metrics.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if name.startswith(("train/", "val/")) and text and math.isfinite(float(text)):
-                        found.setdefault(name, []).append((float(row["epoch"]), float(text)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return found

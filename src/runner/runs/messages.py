@@ -1,4 +1,4 @@
-"""What a run says on the console, and in run.log: at its start, about its results, and at its end."""
+"""Log messages of a run: at its start, about its results, and at its end."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ log = logging.getLogger("runner")
 
 
 def announce(trainer: Trainer, folder: Path) -> None:
-    """Log what will be trained."""
+    """Log the folder, the overrides, and the main parts of the run."""
     parts, state = trainer.parts, trainer.state
     several = f", {parts.world.size} processes" if parts.world.size > 1 else ""
     config, (train, val, test) = parts.config, (len(batches.source) for batches in (parts.train, parts.val, parts.test))
@@ -45,17 +45,24 @@ def announce(trainer: Trainer, folder: Path) -> None:
 
 
 def own_keys(config: Config) -> list[str]:
-    """Return the keys that optim.groups set, the learning rate first."""
+    """Return the keys set in optim.groups, the learning rate first."""
     return list(dict.fromkeys(["lr", *(key for group in config.optim.groups for key in group if key != "match")]))
 
 
 def names_of(parts: Parts, parameters: list[Tensor]) -> list[str]:
-    """Return the names of parameters in the model."""
+    """Return the names of some parameters of the model."""
     return [name for name, parameter in parts.model.named_parameters() if any(parameter is p for p in parameters)]
 
 
 def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
-    """Return lines about the cost of a step, the recall of each class, and the weights of small models."""
+    """Return lines on speed, recall per class, and the weights of tiny models.
+
+    Args:
+        parts: parts of the run.
+        state: state after training.
+        outputs: outputs for the test split.
+        targets: targets of the test split.
+    """
     waiting = state.data_seconds / max(state.seconds, 1e-9)
     lines = [
         f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving",
@@ -76,12 +83,12 @@ def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -
 
 
 def is_overloaded() -> bool:
-    """Return whether clearly more threads than there are cores have wanted to compute in the last minute."""
+    """Return whether the load average of the last minute is well above the number of cores."""
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.25 * (os.cpu_count() or 1)
 
 
 def packed(head: str, parts: Sequence[str], width: int = 80) -> list[str]:
-    """Return lines of parts, as many in each as there is room for, below one another."""
+    """Wrap parts into lines of at most `width` characters, aligned after `head`."""
     lines = [head + parts[0]]
     for part in parts[1:]:
         if len(lines[-1]) + 2 + len(part) <= width:
@@ -92,11 +99,11 @@ def packed(head: str, parts: Sequence[str], width: int = 80) -> list[str]:
 
 
 def log_outcome(results: Results, folder: Path) -> None:
-    """Log how the run ended, where its folder is, and how to continue."""
+    """Log the status, the folder, and the commands to use next."""
     status, folder = results.values["status"], relative(folder)
     log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
     if status == "diverged":
-        return  # resumed as it is, it would diverge again
+        return  # a resume without changes would diverge again
     if status in DONE:
         log.info("look     tensorboard --logdir %s", folder)
         log.info("compare  python -m runner compare %s", folder.parent)

@@ -1,4 +1,4 @@
-"""The folder that a run was started in, from which the relative paths in its config are meant."""
+"""The directory that a run was started in, which the relative paths in its config refer to."""
 
 import json
 import sys
@@ -8,11 +8,11 @@ from pathlib import Path
 from runner.config.schema import Config
 from runner.errors import ConfigError
 
-PATHS = ("root", "path")  # keys of datasets
+PATHS = ("root", "path")  # dataset keys
 
 
 def started_in(folder: Path) -> Path | None:
-    """Return the folder that a run was started in; None where environment.json does not say, or it is gone."""
+    """Return the directory in environment.json, or None if it is unknown or no longer exists."""
     try:
         start = Path(json.loads((folder / "environment.json").read_text("utf-8"))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -21,12 +21,12 @@ def started_in(folder: Path) -> Path | None:
 
 
 def with_paths_of(folder: Path, config: Config, overrides: Sequence[str] = ()) -> Config:
-    """Return the config of a run with relative paths of its data that lead nowhere here, but did where it was started.
+    """Resolve relative data paths against the directory that the run was started in, if they do not exist here.
 
     Args:
-        folder: the run's.
-        config: the run's, with overrides.
-        overrides: as typed now; a path among them is meant from the current folder.
+        folder: run folder.
+        config: config of the run, with the new overrides.
+        overrides: new overrides; paths in them are relative to the current directory.
     """
     start, found = started_in(folder), {}
     typed = {text.partition("=")[0] for text in overrides}
@@ -36,15 +36,15 @@ def with_paths_of(folder: Path, config: Config, overrides: Sequence[str] = ()) -
             continue
         if start and (start / value).exists():
             found[key] = str(start / value)
-            print(f"dataset.{key}: {found[key]}, from the folder that the run was started in", file=sys.stderr)
+            print(f"dataset.{key}: {found[key]}, found in the directory that the run was started in", file=sys.stderr)
     return config.model_copy(update={"dataset": config.dataset.model_copy(update=found)}) if found else config
 
 
 def with_origin(folder: Path, error: ConfigError) -> ConfigError:
-    """Return the error with a line that says where the run was started, if what is missing may be there."""
+    """Add a line with the directory that the run was started in, if missing files or plugins may be there."""
     start = started_in(folder)
-    lost = any(line.startswith("plugins: ") or "there is no such" in line for line in error.problems)
-    if start is None or start == Path.cwd() or not lost:
+    missing = any(line.startswith("plugins: ") or "there is no such" in line for line in error.problems)
+    if start is None or start == Path.cwd() or not missing:
         return error
-    hint = f"the run was started in {start}: run this command there, or give dataset.root or dataset.path anew"
+    hint = f"the run was started in {start}: run this command there, or set dataset.root or dataset.path"
     return ConfigError(*error.problems, hint)

@@ -1,4 +1,4 @@
-"""What a trained model says: of a split, of picture files, and of the rows of a table."""
+"""Evaluation of a trained model on a split, and predictions for image files and tables."""
 
 import json
 import sys
@@ -22,10 +22,19 @@ from runner.training.parts import Parts
 
 
 def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Parts, Path]:
-    """The parts of a run with the weights of a checkpoint: `best`, `last`, or a file; and that file.
+    """Build the parts of a run with the weights of a checkpoint.
+
+    Args:
+        config: config of the run.
+        folder: run folder.
+        checkpoint: `best`, `last` or a checkpoint file.
+
+    Returns:
+        The parts, and the path of the checkpoint.
 
     Raises:
-        ConfigError: there is no such checkpoint. CheckpointError: it is damaged, or of another model.
+        ConfigError: the checkpoint does not exist, or the dataset has other classes than the model.
+        CheckpointError: the checkpoint is damaged or does not fit the model.
     """
     path = folder / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "last") else Path(checkpoint)
     if not path.is_file():
@@ -43,7 +52,7 @@ def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Parts, Path]
 
 
 def evaluate_run(config: Config, folder: Path, checkpoint: str, split: str) -> dict[str, Any]:
-    """The metrics of a run's model on the validation or the test split of the config's dataset."""
+    """Return the metrics of a run's model on the `val` or `test` split of the dataset in the config."""
     parts, path = trained(config, folder, checkpoint)
     batches = {"val": parts.val, "test": parts.test}[split]
     return {
@@ -57,12 +66,12 @@ def evaluate_run(config: Config, folder: Path, checkpoint: str, split: str) -> d
 
 
 def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Path]) -> tuple[list[dict[str, Any]], int]:
-    """A row for each picture, or for each row of a table, and the number of files that could not be read.
+    """Predict for image files, folders of images, and CSV tables.
 
-    A folder stands for all pictures in it.
-
-    For classification a row has the class, its probability, and the probability of every class; for regression, the
-    numbers.
+    Returns:
+        A row for each image and for each row of a table, and the number of files that could not be read. For
+        classification, a row has the class, its probability, and the probability of every class; for regression, the
+        outputs.
     """
     parts, _ = trained(config, folder, checkpoint)
     parts.judged.eval()
@@ -78,7 +87,7 @@ def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Pat
 
 
 def answer(parts: Parts, inputs: Tensor) -> dict[str, Any]:
-    """What the model says of one input, shape in_shape."""
+    """Return the prediction for one raw input [*in_shape]."""
     with torch.inference_mode(), parts.autocast():
         outputs = parts.judged(parts.test.normalise(inputs[None].to(parts.device)))[0].float()
     if parts.spec.task == "regression":
@@ -90,17 +99,17 @@ def answer(parts: Parts, inputs: Tensor) -> dict[str, Any]:
 
 
 def find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files, and for a folder every picture at any depth below it, sorted."""
+    """Yield the files, and for a folder all images at any depth below it, sorted."""
     for path in paths:
         found = picture_files(path) if path.is_dir() else []
         yield from found or [path]
 
 
 def read_inputs(file: Path, spec: Spec) -> Iterator[tuple[str, Tensor]]:
-    """Yield the inputs in a file with their names: a picture as bytes [C, H, W], or the rows of a CSV as in_shape.
+    """Yield each input in a file with its name: an image as uint8 [C, H, W], or each row of a CSV as [*in_shape].
 
     Raises:
-        DataError: the file cannot be read, or does not hold what the model takes.
+        DataError: the file cannot be read, or does not fit the model.
     """
     if file.is_dir():
         raise DataError(f"{file}: no PNG or JPEG file in this folder")
@@ -118,7 +127,7 @@ def read_inputs(file: Path, spec: Spec) -> Iterator[tuple[str, Tensor]]:
 
 
 def check_output(target: Path | None) -> None:
-    """Raises ConfigError when predictions cannot be written to `target`."""
+    """Raise ConfigError if predictions cannot be written to `target`."""
     if target is not None and target.suffix not in (".csv", ".json"):
         raise ConfigError(f"--output: found {target.suffix!r}; {nearest(target.suffix, ['.csv', '.json'])}")
     if target is not None and not target.absolute().parent.is_dir():
@@ -126,7 +135,10 @@ def check_output(target: Path | None) -> None:
 
 
 def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
-    """The rows as CSV, or as JSON where `target` ends so; written to `target`, or returned where there is none."""
+    """Write the rows to a CSV or JSON file, by its suffix; return the message to print.
+
+    Without a file, return the rows as CSV.
+    """
     text = json.dumps(rows, indent=2) + "\n" if target is not None and target.suffix == ".json" else as_csv(rows)
     if target is None:
         return text

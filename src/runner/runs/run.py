@@ -22,8 +22,9 @@ from runner.runs.folder import locked
 from runner.runs.messages import announce, log_outcome
 from runner.tracking.console import logging_to, relative
 from runner.tracking.results import Results, judge_fit
+from runner.tracking.rewind import refuse_links, rewind
 from runner.tracking.summary import count_parameters, summarize
-from runner.tracking.tracker import NullTracker, Tracker, cut_back, refuse_links
+from runner.tracking.tracker import NullTracker, Tracker
 from runner.training.checkpoint import Checkpoints, Snapshot
 from runner.training.loop import fit
 from runner.training.parts import Parts
@@ -35,14 +36,14 @@ log = logging.getLogger("runner")
 
 @dataclass(frozen=True)
 class Order:
-    """A run that is asked for.
+    """A request to train a run or to resume one.
 
     Args:
-        config: checked and complete.
-        overrides: as typed; for a resumed run, the new ones.
-        resume: whether the folder holds a run to continue.
-        swept: in a sweep, the swept keys with this run's values, for HPARAMS.
-        should_stop: asked after each epoch whether the run is to end early; None for never.
+        config: checked config.
+        overrides: overrides as typed; for a resumed run, the new ones.
+        resume: whether to continue the run in the folder.
+        swept: in a sweep, the swept keys with the values of this run, for the HPARAMS tab.
+        should_stop: called with the epoch after each epoch; returns whether to end the run early. None for never.
     """
 
     config: Config
@@ -53,17 +54,17 @@ class Order:
 
 
 def run(order: Order, folder: Callable[[], Path]) -> int:
-    """Train in a folder, test the best checkpoint, and write all results there; return the exit code.
+    """Train a run, evaluate the best checkpoint, and write all results; return the exit code.
 
-    Under torchrun rank 0 does, and the other ranks train along.
+    Under torchrun only rank 0 writes files.
 
     Args:
-        order: what to run.
-        folder: returns the run's folder, and may create it; called on rank 0 alone.
+        order: run to train.
+        folder: function that returns the run folder, creating it if necessary; called on rank 0 only.
 
     Raises:
-        ConfigError: another process works in the folder, or its checkpoint is of another run.
-        CheckpointError: it has checkpoints, and none is good. In all these cases nothing was touched.
+        ConfigError: another process uses the folder, or its checkpoint does not fit the config. Nothing was changed.
+        CheckpointError: all checkpoints are damaged. Nothing was changed.
     """
     with joined(resolve(order.config.device.name)) as world:
         place = world.broadcast(folder() if world.leads else Path())
@@ -76,12 +77,12 @@ def checkpoints_of(order: Order, folder: Path) -> Checkpoints:
 
 
 def load_saved(order: Order, checkpoints: Checkpoints) -> tuple[Snapshot | None, list[str]]:
-    """Return the checkpoint to continue from, if any, and warnings about damaged ones."""
+    """Return the checkpoint to resume from, if any, and warnings about damaged ones."""
     return load(order.config, checkpoints, may_stop=order.should_stop is not None) if order.resume else (None, [])
 
 
 def follow(order: Order, world: World, folder: Path) -> int:
-    """Train along with rank 0, and write nothing."""
+    """Train on a rank other than 0, without writing files; return the exit code."""
     log.addHandler(logging.NullHandler())
     checkpoints = checkpoints_of(order, folder)
     with Stop(world=world) as stop:
@@ -92,7 +93,7 @@ def follow(order: Order, world: World, folder: Path) -> int:
             fit(Trainer(parts, state, NullTracker(), checkpoints, stop, order.should_stop))
         except KeyboardInterrupt:
             return stop.exit_code
-        except (ConfigError, Diverged) as error:  # every rank finds it, and rank 0 reports it
+        except (ConfigError, Diverged) as error:  # raised on every rank and reported by rank 0
             return error.exit_code
         except Exception as error:
             reason = str(error) if isinstance(error, RunnerError) else traceback.format_exc()
@@ -102,16 +103,16 @@ def follow(order: Order, world: World, folder: Path) -> int:
 
 
 def lead(order: Order, world: World, folder: Path) -> int:
-    """Do the whole run, as rank 0 or alone."""
+    """Train as rank 0 or as the only process; return the exit code."""
     if order.resume:
-        refuse_links(folder)  # before the lock, which is a file too
+        refuse_links(folder)  # before locking, which writes a file
     with locked(folder):
         saved, warnings = load_saved(order, checkpoints_of(order, folder))
         earlier = read_overrides(folder / "overrides.yaml") if order.resume else []
         overrides = earlier + order.overrides
         try:
             write_atomically(folder / "overrides.yaml", freeze(overrides))
-        except OSError as error:  # before there is a log that could not be written either
+        except OSError as error:  # there is no log yet to report it
             raise RunnerError(f"{relative(folder)}: cannot be written: {error.strerror}") from error
         with logging_to(folder / "run.log"):
             for warning in warnings:
@@ -123,7 +124,7 @@ def lead(order: Order, world: World, folder: Path) -> int:
 
 
 def lead_logged(order: Order, world: World, folder: Path, results: Results, saved: Snapshot | None) -> int:
-    """Do the run, and record how it ended, whatever happens; return the exit code."""
+    """Train with the log open, and record the outcome in any case; return the exit code."""
     with Stop(world=world) as stop:
         try:
             try:
@@ -145,26 +146,26 @@ def lead_logged(order: Order, world: World, folder: Path, results: Results, save
 
 
 def prepare(order: Order, folder: Path, saved: Snapshot | None, results: Results) -> None:
-    """Write down what will run, and remove what a resumed run wrote after its checkpoint."""
+    """Write config.yaml and the status; on resume, discard what was recorded after the checkpoint."""
     if order.resume:
-        cut_back(folder, saved["files"] if saved else {})
+        rewind(folder, saved["files"] if saved else {})
     write_atomically(folder / "config.yaml", freeze(order.config))
     count = results.values["resumed"] + order.resume
     results.update(status="running", error=None, finished=None, test={}, fit="unknown", resumed=count)
 
 
 def describe_run(parts: Parts, folder: Path, tracker: Tracker, swept: Mapping[str, Any]) -> None:
-    """Write model.txt and environment.json, and the config and hyperparameters into TensorBoard."""
+    """Write model.txt and environment.json, and add model, config and hyperparameters to TensorBoard."""
     model = summarize(parts.model, parts.spec.in_shape)
     environment = describe_environment(describe(parts.device))
     write_atomically(folder / "model.txt", model)
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-    everything = flatten(parts.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
-    tracker.describe({"model": model, "config": (folder / "config.yaml").read_text("utf-8")}, swept or everything)
+    settings = flatten(parts.config.model_dump(exclude={"output_dir", "dry_run", "plugins", "sweep"}))
+    tracker.describe({"model": model, "config": (folder / "config.yaml").read_text("utf-8")}, swept or settings)
 
 
 def train_and_test(trainer: Trainer, tracker: Tracker, results: Results) -> int:
-    """Train from where the state stands, then test the best checkpoint; return the exit code."""
+    """Train from the current state on, then evaluate the best checkpoint; return the exit code."""
     parts, state, stop = trainer.parts, trainer.state, trainer.stop
     results.update(parameters=count_parameters(parts.model))
     stop.can_wait = True
@@ -183,12 +184,12 @@ def train_and_test(trainer: Trainer, tracker: Tracker, results: Results) -> int:
 
 
 def leave(results: Results, stop: Stop, error: BaseException | None = None) -> int:
-    """End a run that a signal stopped before there was anything to save.
+    """End a run that a signal interrupted before the first step; return the exit code.
 
     Args:
-        results: of the run.
-        stop: holds the signal.
-        error: what the signal caused on its way, for run.log.
+        results: results of the run.
+        stop: received signal.
+        error: error that the signal caused, for run.log.
     """
     results.end("interrupted")
     log.info("%s: stopped before the first step.", stop.requested.name if stop.requested else "", exc_info=error)
@@ -196,7 +197,7 @@ def leave(results: Results, stop: Stop, error: BaseException | None = None) -> i
 
 
 def report(error: BaseException, results: Results) -> int:
-    """Record why the run failed in results.json, on the console, and with its traceback in run.log."""
+    """Record an error in results.json and in the log, with its traceback in run.log; return the exit code."""
     known = isinstance(error, RunnerError)
     log.error("%s", error if known else f"{type(error).__name__}: {error}", exc_info=error)
     details = {"type": type(error).__name__, "message": str(error)}

@@ -1,4 +1,8 @@
-"""Rows of a table, each a mapping of columns to values, as text, Markdown and CSV; and repeats of a run together."""
+"""Tables as text, Markdown and CSV, and groups of repeated runs.
+
+A row is a mapping from column to value. Rich's tables cannot cut cells at their beginning or leave out columns that do
+not fit.
+"""
 
 import csv
 import io
@@ -8,20 +12,19 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-REPEATS = ("seed", "dataset.seed", "dataset.fold")  # runs that differ only in these are repeats of one another
-
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+REPEATS = ("seed", "dataset.seed", "dataset.fold")  # runs that differ only in these keys are repeats
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # characters that begin a formula in spreadsheets
 LONGEST_CELL = 24
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """A run among others.
 
     Args:
-        name: of the run.
-        keys: what distinguishes it from the others: config keys and their values.
-        metrics: by name; none for a run that is not done.
+        name: name of the run.
+        keys: values of the config keys in which the runs differ.
+        metrics: metrics by name; empty if the run is not done.
     """
 
     name: str
@@ -31,9 +34,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Group:
-    """Repeats of the same run: what they share, how many are done, and of each metric mean and standard deviation.
+    """Repeats of a run.
 
-    The deviation is that of a sample (n - 1); None for one alone.
+    Args:
+        keys: values of the config keys that the runs share.
+        names: names of the runs.
+        n: number of runs that are done.
+        mean: mean of each metric.
+        std: sample standard deviation of each metric (n - 1), or None for a single value.
     """
 
     keys: Mapping[str, Any]
@@ -43,7 +51,7 @@ class Group:
     std: Mapping[str, float | None]
 
     def row(self) -> dict[str, Any]:
-        """As text: mean ± standard deviation."""
+        """Return a row with metrics as text: mean ± standard deviation."""
         row = {**self.keys, "n": self.n}
         for name, mean in self.mean.items():
             std = self.std[name]
@@ -52,7 +60,7 @@ class Group:
 
 
 def group_repeats(outcomes: Iterable[Outcome]) -> list[Group]:
-    """Runs that differ only in seed or fold, together."""
+    """Group runs that differ only in seed or fold."""
     repeats: dict[str, list[Outcome]] = {}
     for each in outcomes:
         repeats.setdefault(json.dumps(_shared(each), sort_keys=True), []).append(each)
@@ -78,11 +86,12 @@ def _shared(outcome: Outcome) -> dict[str, Any]:
 
 
 def without(row: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Return a row without some columns."""
     return {key: value for key, value in row.items() if key not in keys}
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All keys, in the order of their first appearance; what comes last in a row comes last here too."""
+    """Return the columns of all rows, in an order that agrees with that of each row as far as possible."""
     names: list[str] = []
     for row in rows:
         place = 0
@@ -96,19 +105,19 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def show(value: Any) -> str:
-    """A cell, for a person."""
+    """Format a value for a table: floats with four significant digits, None as an empty cell."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def one_line(text: str) -> str:
-    """Return a text as a part of a line: without ends of lines, and without codes that a terminal would obey."""
+    """Replace line breaks and terminal control codes by spaces."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as CSV below a line with their columns; nothing for no rows."""
+    """Return the rows as CSV with a header; an empty string if there are none."""
     if not rows:
         return ""
     names = columns(rows)
@@ -120,17 +129,18 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def inert(value: Any) -> Any:
-    """Return a cell that no spreadsheet runs as a formula: behind an apostrophe where it begins like one."""
+    """Prefix text that a spreadsheet would evaluate as a formula with an apostrophe."""
     if not isinstance(value, str) or not value.startswith(FORMULAS):
         return value
     try:
         float(value)
     except ValueError:
         return f"'{value}"
-    return value  # -1, or +1e3
+    return value  # a number, such as -1 or +1e3
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as a Markdown table."""
     names = columns(rows)
     cells = [[show(row.get(name)).replace("|", "\\|").replace("\n", " ") for name in names] for row in rows]
     lines = [names, ["---"] * len(names), *cells]
@@ -138,7 +148,12 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def text_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> list[str]:
-    """Return lines with aligned columns: all, or those of these names."""
+    """Return lines with aligned columns.
+
+    Args:
+        rows: rows of the table.
+        names: columns to show; None for all.
+    """
     names = columns(rows) if names is None else names
     return _aligned([list(names), *([one_line(show(row.get(name))) for name in names] for row in rows)])
 
@@ -149,24 +164,27 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[str], list[str]]:
-    """Return lines of at most `width` characters, and the columns for which there was no room.
+    """Fit a table to a width, by cutting long cells and leaving out the last columns.
 
-    The first column may take almost half of the width, others 24 characters; longer cells are cut at their beginning,
-    which is what names in one table usually share. Columns are left out from the end.
+    The first column may take almost half of the width, others 24 characters. Cells are cut at the beginning, which
+    names in a table usually share.
+
+    Returns:
+        Lines of at most `width` characters, and the names of the columns left out.
     """
     names = columns(rows)
     cells = [[name, *(one_line(show(row.get(name))) for row in rows)] for name in names]
     longest = [width * 9 // 20, *[LONGEST_CELL] * (len(names) - 1)]
     cells = [[cut(cell, most) for cell in column] for column, most in zip(cells, longest, strict=True)]
-    taken, room = 0, width + 2
+    fitting, room = 0, width + 2
     for column in cells:
         room -= max(map(len, column)) + 2
         if room < 0:
             break
-        taken += 1
-    return _aligned(list(zip(*cells[:taken], strict=True))), names[taken:]
+        fitting += 1
+    return _aligned(list(zip(*cells[:fitting], strict=True))), names[fitting:]
 
 
 def cut(text: str, longest: int) -> str:
-    """Return the end of a text that is too long."""
+    """Return the end of a text, with an ellipsis if it is longer than `longest`."""
     return text if len(text) <= longest else "…" + text[len(text) - longest + 1 :]

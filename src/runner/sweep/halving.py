@@ -8,7 +8,6 @@ Source:
     than pausing them.
 """
 
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from pathlib import Path
 
 from runner.config.schema import Config
 from runner.sweep.jobs import FILE
+from runner.tracking.metrics_csv import FILE as METRICS
+from runner.tracking.metrics_csv import read_rows
 
 
 def should_stop_in(config: Config, folder: Path) -> Callable[[int], bool] | None:
@@ -62,7 +63,7 @@ class Rungs:
         if not self.is_rung(epoch):
             return False
         own = self.value(self.folder, epoch)
-        others = [self.value(table.parent, epoch) for table in self.folder.parent.glob("*/metrics.csv")]
+        others = [self.value(table.parent, epoch) for table in self.folder.parent.glob(f"*/{METRICS}")]
         reached = [value for value in others if value is not None]
         if own is None:  # not validated yet, or an unreadable table
             return False
@@ -76,12 +77,11 @@ class Rungs:
         """
         newest = ""
         try:
-            with (folder / "metrics.csv").open(newline="") as file:
-                for row in csv.DictReader(file):
-                    newest = row[self.metric] or newest
-                    if row["epoch"] == str(epoch) and newest:
-                        value = float(newest)
-                        return math.inf if math.isnan(value) else -value if self.mode == "max" else value
-        except (OSError, ValueError, KeyError, TypeError):
+            for row in read_rows(folder):
+                newest = row.get(self.metric) or newest
+                if row["epoch"] == str(epoch) and newest:
+                    value = float(newest)
+                    return math.inf if math.isnan(value) else -value if self.mode == "max" else value
+        except (ValueError, KeyError):
             pass  # being written, or damaged: ignored until it can be read
         return None

@@ -1,4 +1,4 @@
-"""What a person reads: lines on the console, and the same lines with times and tracebacks in run.log."""
+"""Logging to the console, and with times and tracebacks to run.log."""
 
 import logging
 import os
@@ -11,14 +11,11 @@ from typing import Any
 from rich.console import Console
 
 log = logging.getLogger("runner")
-warned = logging.getLogger("py.warnings")  # where Python puts its warnings once they are captured
+warnings_log = logging.getLogger("py.warnings")  # receives Python's warnings while they are captured
 
 
-class LastingConsole(Console):
-    """A console that may be lost: then nothing more is printed, and the training goes on.
-
-    Its reader leaves, as `head` does; or the file that it prints into cannot be written, because a disk is full.
-    """
+class RobustConsole(Console):
+    """A console that stops printing on a broken pipe or a full disk, while training continues."""
 
     def print(self, *objects: Any, **style: Any) -> None:
         try:
@@ -35,11 +32,11 @@ class LastingConsole(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-console = LastingConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
+console = RobustConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints messages through rich, so that they and the progress bar do not overwrite each other."""
+    """Print log messages through rich, so that they do not overwrite the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
@@ -50,10 +47,10 @@ class ConsoleHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """A file of messages. When it cannot be written, one line on the console says so, and the training goes on."""
+    """A log file. If it cannot be written, warn once on the console; training continues."""
 
     def __init__(self, path: Path) -> None:
-        # A path whose bytes are not of the locale's encoding holds surrogates, which UTF-8 cannot write.
+        # Paths that cannot be decoded contain surrogates, which UTF-8 cannot encode.
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self._works = True
 
@@ -63,8 +60,8 @@ class LogFile(logging.FileHandler):
             super().handleError(record)
         elif self._works:
             self._works = False
-            where = relative(Path(self.baseFilename))
-            console.print(f"warning: {where}: cannot be written: {error.strerror}", style="yellow")
+            path = relative(Path(self.baseFilename))
+            console.print(f"warning: {path}: cannot be written: {error.strerror}", style="yellow")
 
     def close(self) -> None:
         with suppress(OSError):
@@ -72,16 +69,16 @@ class LogFile(logging.FileHandler):
 
 
 def relative(path: Path) -> Path:
-    """Return the path from the current directory, where it lies below that; else the path itself."""
+    """Return the path relative to the current directory if it is below it, or the path itself."""
     try:
         return path.relative_to(Path.cwd())
-    except (OSError, ValueError):  # the current directory may be gone
+    except (OSError, ValueError):  # OSError: the current directory no longer exists
         return path
 
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Sends the log, Python's warnings included, to the console and to the end of a file."""
+    """Log to the console and append to a file, including Python's warnings."""
     file = LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handlers = [file, ConsoleHandler()]
@@ -91,13 +88,13 @@ def logging_to(path: Path) -> Iterator[None]:
     logging.captureWarnings(True)
     for handler in handlers:
         log.addHandler(handler)
-        warned.addHandler(handler)
+        warnings_log.addHandler(handler)
     try:
         yield
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            warned.removeHandler(handler)
+            warnings_log.removeHandler(handler)
             handler.close()
         logging.captureWarnings(False)
         log.propagate = before[1]

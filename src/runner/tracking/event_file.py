@@ -1,8 +1,7 @@
-"""TensorBoard's event files, written by the training itself.
+"""TensorBoard event files, written in the training process.
 
-torch's SummaryWriter hands its events to a thread: whether they have reached the disk is not known when a checkpoint is
-saved, a failing disk kills the thread with a traceback, and a scalar costs three times as much. The formats are
-TensorBoard's own messages, from its own package; record_file.py frames them.
+`torch.utils.tensorboard.SummaryWriter` writes from a thread: a checkpoint could not record what has reached the disk,
+and a full disk would end the thread with a traceback.
 """
 
 import itertools
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
@@ -27,32 +25,35 @@ from tensorboard.plugins.hparams.api_pb2 import DataType as HParamType
 from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
-
-from runner.tracking.record_file import write_record
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 log = logging.getLogger("runner")
-_numbers = itertools.count()
+_numbers = itertools.count()  # distinguishes the files of one process
 
 
 class EventFile:
-    """One event file in `folder`. When it cannot be written it warns once, and the training goes on without it."""
+    """An event file in a folder, which is created. If it cannot be written, warn once and drop all further events.
+
+    Args:
+        folder: folder of the file.
+    """
 
     def __init__(self, folder: Path) -> None:
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self.path = folder / name
-        self._file: Any = None  # None too once writing has failed
-        with self._forgiving():
+        self._file: Any = None  # None if it could not be opened or written
+        with self._warning_once():
             folder.mkdir(exist_ok=True)
             self._file = self.path.open("ab")
             self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """A point on each of some curves."""
+        """Add scalars by tag."""
         found = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._add(Summary(value=found), step)
 
     def text(self, tag: str, text: str) -> None:
-        """Text as it is, in fixed width."""
+        """Add text, shown unformatted in a fixed-width font."""
         fixed = "".join(f"    {line}\n" for line in text.splitlines())
         shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
         tensor = TensorProto(dtype=DataType.DT_STRING, string_val=[fixed.encode()], tensor_shape=shape)
@@ -61,17 +62,20 @@ class EventFile:
         self._add(Summary(value=[Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)]))
 
     def picture(self, tag: str, png: bytes, step: int) -> None:
-        """A PNG file as it is."""
-        width, height = struct.unpack(">II", png[16:24])  # they follow the signature and the name of the first chunk
+        """Add an image, given as the contents of a PNG file."""
+        width, height = struct.unpack(">II", png[16:24])  # fields of the IHDR chunk
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
         self._add(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
-    def graph(self, graph: GraphDef) -> None:
-        """The model for the GRAPHS tab."""
-        self._write(Event(wall_time=time.time(), graph_def=graph.SerializeToString()))
-
     def histogram(self, tag: str, counts: Sequence[float], edges: Sequence[float], step: int) -> None:
-        """How values spread: counts between edges, of which there is one more."""
+        """Add a histogram.
+
+        Args:
+            tag: name of the histogram.
+            counts: number of values in each bin.
+            edges: edges of the bins, one more than `counts`.
+            step: step to show it at.
+        """
         limits, total = edges[1:], sum(counts)
         middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
         mean = sum(map(operator.mul, counts, middles))
@@ -82,7 +86,12 @@ class EventFile:
         self._add(Summary(value=[Summary.Value(tag=tag, histo=histogram)]), step)
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
-        """The row of this run in the HPARAMS tab, in the run itself (`add_hparams` would make a second run)."""
+        """Add the row of the HPARAMS tab. It belongs to this run, while `SummaryWriter.add_hparams` creates another.
+
+        Args:
+            values: hyperparameters by name.
+            metrics: tags of the scalars to show beside them.
+        """
         start = SessionStartInfo()
         infos = []
         for key, value in values.items():
@@ -106,13 +115,13 @@ class EventFile:
             self._add(Summary(value=[Summary.Value(tag=f"_hparams_/{tag}", metadata=metadata)]))
 
     def flush(self) -> None:
-        """Hands everything to the system."""
-        with self._forgiving():
+        """Pass buffered events to the operating system."""
+        with self._warning_once():
             if self._file:
                 self._file.flush()
 
     def close(self) -> None:
-        with self._forgiving():
+        with self._warning_once():
             if self._file:
                 self._file.close()
 
@@ -120,16 +129,16 @@ class EventFile:
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def _write(self, event: Any) -> None:
-        with self._forgiving():
+        with self._warning_once():
             if self._file:
-                write_record(self._file, event.SerializeToString())
+                RecordWriter(self._file).write(event.SerializeToString())
 
     @contextmanager
-    def _forgiving(self) -> Iterator[None]:
+    def _warning_once(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError, AttributeError):  # where it could not even be opened
+            with suppress(OSError, AttributeError):  # AttributeError: it was never opened
                 file.close()
-            log.warning("%s: cannot be written: %s; the training goes on without TensorBoard", self.path, error)
+            log.warning("%s: cannot be written: %s; training continues without TensorBoard", self.path, error)

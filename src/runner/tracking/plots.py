@@ -1,6 +1,6 @@
 """The figures in plots/: learning curves, and the model's predictions on the test split."""
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,15 +11,18 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from runner.dataset.base import Spec
-from runner.tracking.mosaic import save_grid
+from runner.tracking.metrics_csv import read_rows
+from runner.tracking.mosaic import draw_grid
 
 MISTAKES = 25  # images in the grid of worst mistakes
+COMPRESSION = 1  # PNG compression level; three times as fast as the default, 6
 
 
-def plot_curves(table: Path, target: Path) -> None:
-    """Plot each metric of metrics.csv over the epochs, for training and validation."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def plot_curves(folder: Path, target: Path) -> None:
+    """Plot each metric of a run folder's metrics.csv over the epochs, for training and validation."""
+    rows = read_rows(folder)
+    if not rows:
+        return
     names = [column.removeprefix("train/") for column in rows[0] if column.startswith("train/")]
     width, height = 4.5 * len(names), 3.5
     figure = Figure(figsize=(width, height))  # fixed margins: a layout engine doubles the drawing time
@@ -71,23 +74,25 @@ def worst_mistakes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
     return wrong[probability[wrong].argsort()][:MISTAKES], len(wrong)
 
 
-def plot_mistakes(images: Tensor, outputs: Tensor, targets: Tensor, spec: Spec, title: str, target: Path) -> None:
-    """Plot misclassified images with their true and predicted classes.
+def plot_mistakes(images: Tensor, captions: Sequence[str], title: str, target: Path) -> None:
+    """Plot misclassified images.
 
     Args:
-        images: [M, C, H, W] with 1 or 3 channels, in any range.
-        outputs: [M, K].
-        targets: class indices [M].
-        spec: description of the dataset, with its class names.
+        images: images [M, C, H, W] with 1 or 3 channels, in any range.
+        captions: one caption per image.
         title: title of the figure.
         target: PNG file to write.
     """
-    captions = [
-        f"{spec.classes[truth]:.25} taken for {spec.classes[taken]:.25}"
+    colours = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    draw_grid(colours, 5, title, captions).save(target, compress_level=COMPRESSION)
+
+
+def mistake_captions(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> list[str]:
+    """Return the true and the predicted class of each sample, for outputs [M, K] and class indices [M]."""
+    return [
+        f"{classes[truth]:.25} taken for {classes[taken]:.25}"
         for truth, taken in zip(targets.tolist(), outputs.argmax(1).tolist(), strict=True)
     ]
-    colours = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
-    save_grid(colours, 5, title, target, captions)
 
 
 def plot_fit(outputs: Tensor, targets: Tensor, target: Path) -> None:
@@ -141,7 +146,7 @@ def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
     coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
     grid = torch.cat([pictures[:, None], coloured], dim=1)
     title = "Test images and feature maps of the first convolution"
-    save_grid(grid.flatten(0, 1), grid.shape[1], title, target, side=90)
+    draw_grid(grid.flatten(0, 1), grid.shape[1], title, side=90).save(target, compress_level=COMPRESSION)
 
 
 def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
@@ -151,4 +156,4 @@ def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
 
 
 def _save(figure: Figure, target: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(target), pil_kwargs={"compress_level": 1})
+    FigureCanvasAgg(figure).print_png(str(target), pil_kwargs={"compress_level": COMPRESSION})

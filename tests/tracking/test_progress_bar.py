@@ -1,0 +1,21 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from runner.tracking import progress_bar
+from runner.tracking.progress_bar import ProgressBar
+
+
+def test_shows_step_and_latest_training_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monkeypatch.setattr(progress_bar, "console", screen)
+    bar = ProgressBar(total_steps=40, samples=32)
+    bar.show({"train/loss": 0.51239, "train/accuracy": 0.75, "lr": 0.01})
+    bar.show({"val/loss": 9.0})
+    bar._shown -= 1
+    bar.advance(7)
+    (task,) = bar.progress.tasks
+    bar.close()
+    assert (task.completed, task.total) == (7, 40)
+    assert task.fields["latest"] == "train/loss 0.5124  train/accuracy 0.75"
