@@ -15,8 +15,8 @@ from helpers import finish, metrics_table, results, start
 from runner import cli
 from runner.config.compose import compose_config
 from runner.sweep.jobs import Sweep
+from runner.sweep.machine import cores
 from runner.sweep.plan import wrong_directions
-from runner.sweep.pool import cores
 
 
 def statuses(folder: Path) -> dict[str, str]:

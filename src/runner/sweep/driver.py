@@ -12,8 +12,9 @@ from runner.machine.signals import Stop
 from runner.runs.folder import locked
 from runner.sweep import server
 from runner.sweep.jobs import Job, Sweep
+from runner.sweep.machine import Machine
 from runner.sweep.picture import Picture
-from runner.sweep.plan import Machine, merged, refuse_torchrun
+from runner.sweep.plan import merged, refuse_torchrun
 from runner.sweep.pool import Pool
 from runner.sweep.screen import Screen, show_end, show_plan
 from runner.sweep.table import Table
@@ -30,7 +31,7 @@ def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:
     show_plan(sweep, len(jobs), machine.describe(jobs[0].config.device.threads))
     with locked(sweep.folder), Stop() as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
         stop.can_wait = True
-        pool = Pool(sweep, machine.places, machine.gpus, stop, screen, files.save)
+        pool = Pool(sweep, machine, stop, screen, files.save)
         pool.run(jobs)
     if pool.ending:
         finish(sweep)
@@ -97,7 +98,7 @@ def run_one(folder: Path, number: int) -> float:
     job = sweep.jobs[number]
     with Stop(signal.SIGUSR2) as stop, Files(Table(sweep)) as files, Screen(files.table) as screen:
         stop.can_wait = True
-        Pool(sweep, 1, [], stop, screen, files.save).run([job])
+        Pool(sweep, Machine(1, []), stop, screen, files.save).run([job])
     stop.pass_on()  # submitit requeues the job on SIGUSR2; a launcher in this process ends on Ctrl-C
     return best_of(sweep, job)
 

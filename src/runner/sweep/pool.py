@@ -18,17 +18,13 @@ from runner.machine.signals import Stop
 from runner.runs.folder import fill_run_folder, locked
 from runner.sweep import server
 from runner.sweep.jobs import Job, Sweep
+from runner.sweep.machine import Machine
 from runner.sweep.screen import Screen
 from runner.tracking.results import DONE, ENDED, Results, read_results, status_of
 
 TICK = 0.25  # seconds between checks of timeouts and signals
 GRACE = 5.0  # seconds for a job to save after its timeout
 PATIENCE = 60.0  # seconds for jobs to save after a signal
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_alive(pid: int) -> bool:
@@ -73,24 +69,15 @@ class Pool:
 
     Args:
         sweep: the sweep.
-        places: how many jobs run at a time.
-        gpus: assigned to the places in turn; if empty, each job sees all GPUs.
+        machine: how many jobs run at a time; its GPUs are assigned in turn, without any each job sees all GPUs.
         stop: the signals received: on the first one the jobs save and stop, on the second one they are killed.
         screen: reports each event.
         save: updates the table; called after jobs have ended, except after the last ones.
     """
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        places: int,
-        gpus: Sequence[str],
-        stop: Stop,
-        screen: Screen,
-        save: Callable[[], None],
-    ) -> None:
-        self.sweep, self.gpus, self.stop, self.screen, self.save = sweep, gpus, stop, screen, save
-        self.free = list(range(places))
+    def __init__(self, sweep: Sweep, machine: Machine, stop: Stop, screen: Screen, save: Callable[[], None]) -> None:
+        self.sweep, self.gpus, self.stop, self.screen, self.save = sweep, machine.gpus, stop, screen, save
+        self.free = list(range(machine.places))
         self.running: list[Running] = []
         self.tries: dict[str, int] = {}
         self.unsaved = False  # whether a job has ended since the table was saved
