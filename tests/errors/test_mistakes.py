@@ -146,7 +146,7 @@ FILES = {  # a file in the user's folder: its text, the arguments, and the messa
         "hydra.sweeper.params.seed._target_: found 'thing.Thing'; a config cannot name code",
     ),
 }
-EVERYWHERE = {"model/a.yaml", "experiment/g.yaml"}  # tested with other commands too
+EVERYWHERE = ("model/a.yaml", "experiment/g.yaml")  # tested with other commands too
 
 
 @pytest.mark.parametrize(
