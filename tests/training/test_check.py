@@ -98,8 +98,10 @@ def test_a_wrong_output_shape_is_refused(workdir: Path, tiny: Callable[..., Conf
 def test_checking_a_small_model_does_not_import_sympy(model: str) -> None:
     code = f"""
 import sys
+from runner.machine.startup import speed_up
 from runner.training.check import check
 from runner.config.compose import compose_config
+speed_up()
 check(compose_config(["model={model}"]))
 print("sympy" in sys.modules)
 """
