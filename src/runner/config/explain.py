@@ -17,7 +17,7 @@ from runner.errors import ELSEWHERE, nearest
 COMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components")
 STARTED = ("train", "run", "start", "fit")  # names of the training command in other programs
 EXTRAS = ("optuna", "submitit", "ray")  # extras of the package with sweepers and launchers
-NETWORKS = (  # how names of models in torchvision begin
+NETWORKS = (  # prefixes of the names of models in torchvision
     *("resnet", "vgg", "efficientnet", "mobilenet", "densenet", "alexnet", "convnext", "vit_", "swin"),
     *("squeezenet", "shufflenet", "googlenet", "inception", "regnet", "mnasnet", "maxvit", "wide_resnet", "resnext"),
 )

@@ -197,7 +197,7 @@ def parse(values: dict[str, Any]) -> Config:
 
 
 def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
-    """Return the start of a line, with the key and the value, and the reason for an error of pydantic."""
+    """Return an error of pydantic in two parts: the start of a line, with the key and the value, and the reason."""
     location, found = item["loc"], item["input"]
     if item["type"] == "missing":
         return f"{_dotted(location)}: ", "missing"

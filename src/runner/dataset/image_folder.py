@@ -60,7 +60,7 @@ class ImageFolder:
         )
 
     def load(self) -> Pool:
-        """Return class indices [N] and inputs that read one uint8 image [channels, size, size] at a time.
+        """Return uint8 images [channels, size, size], to be read one at a time, and class indices [N].
 
         Raises:
             DataError: a class has no images.

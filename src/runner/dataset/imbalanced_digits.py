@@ -40,7 +40,7 @@ class ImbalancedDigits:
 
 
 def left(members: Tensor, share: float) -> Tensor:
-    """Return the indices of the samples of a class that are left, evenly spaced among them.
+    """Return the indices of the samples of a class to keep, evenly spaced among all of them.
 
     Args:
         members: mask [N] of the samples of the class.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.errors import DataError
 
-NAMED = 8  # most names to list in a message
+NAMED = 8  # maximum number of names in a message
 
 
 class NotANumber(DataError):

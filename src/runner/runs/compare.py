@@ -13,7 +13,7 @@ from runner.tracking.results import DONE
 
 MORE_IS_BETTER = ("accuracy", "r2")
 # fmt: off
-MINOR = (  # beginnings of keys that do not change the result of a run, which are shown only if they were typed
+MINOR = (  # prefixes of keys that do not change the result of a run; these are shown only if they were typed
     "logger.", "trainer.log_every", "trainer.profile", "trainer.eval_batch_size", "trainer.checkpoint.every_",
     "trainer.checkpoint.keep_last", "dataset.root", "dataset.workers", "dataset.in_memory", "optim.fused",
 )

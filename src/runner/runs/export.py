@@ -109,6 +109,7 @@ def describe(parts: Parts, checkpoint: Path, kind: str, inputs: Tensor) -> dict[
 
 
 def write_safetensors(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the state dict of the model, without the normalization; the description becomes the file's metadata."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous().clone() for name, tensor in module.model.state_dict().items()}
@@ -116,10 +117,12 @@ def write_safetensors(module: Standalone, inputs: Tensor, target: Path, descript
 
 
 def write_torch_export(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the model as a program of torch.export, traced with the inputs."""
     torch.export.save(exported(module, inputs), target)
 
 
 def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the model as ONNX, traced with the inputs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings inside the exporter
         program = torch.onnx.export(

@@ -47,6 +47,6 @@ def test_best(trainer: Trainer, tracker: Tracker, results: Results) -> None:
 
 def draw(parts: Parts, outputs: Tensor, targets: Tensor, folder: Path) -> None:
     """Draw the files in plots/ from the outputs and targets of the test split."""
-    from runner.tracking.pictures import draw_pictures  # imported only here, because it imports matplotlib, slowly
+    from runner.tracking.pictures import draw_pictures  # imported late, because it imports matplotlib, which is slow
 
     draw_pictures(parts, outputs, targets, folder)

@@ -68,7 +68,7 @@ def render_table(comparison: Comparison, width: int) -> str:
 
 
 def cut_list(names: Sequence[str], width: int) -> str:
-    """Return the first names, separated by commas, as many as fit a width."""
+    """Return as many of the first names as fit a width, separated by commas."""
     for count in range(len(names), 0, -1):
         text = ", ".join(names[:count]) + (", ..." if count < len(names) else "")
         if len(text) <= width:

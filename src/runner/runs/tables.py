@@ -167,7 +167,7 @@ def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[st
     """Fit a table to a width, by cutting long cells and leaving out the last columns.
 
     The first column may take almost half of the width, the others up to 24 characters. Cells are cut at the beginning,
-    because there the names in a table are usually equal.
+    because the names in a table usually differ at the end.
 
     Returns:
         Lines of at most `width` characters, and the names of the columns left out.

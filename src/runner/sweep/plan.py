@@ -151,6 +151,7 @@ def wrong_directions(configs: Mapping[int, Config], sweeper: Any) -> dict[int, l
 
 
 def key_of(override: str) -> str:
+    """Return the key of an override, as typed: with a leading + or ~ if there is one."""
     return override.partition("=")[0]
 
 

@@ -14,7 +14,7 @@ from runner.sweep.table import Table
 from runner.tracking.console import console, relative
 from runner.tracking.results import DONE, read_results
 
-SHOWN = 30  # most rows of the final table; sweep.md has all
+SHOWN = 30  # maximum number of rows in the final table; sweep.md has all
 LONGEST_TITLE = 60  # characters of a job's title
 LONGEST_MESSAGE = 3  # lines of an error message
 

@@ -1,4 +1,4 @@
-"""The functions that run in processes forked from the server: one checks the jobs, the other one runs a job."""
+"""The functions that run in processes forked from the server: `check_all` checks all jobs, `work` runs one."""
 
 import faulthandler
 import os

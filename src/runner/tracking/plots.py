@@ -14,7 +14,7 @@ from runner.dataset.base import Spec
 from runner.tracking.metrics_csv import read_rows
 from runner.tracking.mosaic import draw_grid
 
-MISTAKES = 25  # most images in the grid of mistakes
+MISTAKES = 25  # maximum number of images in the grid of mistakes
 COMPRESSION = 1  # PNG compression level; three times as fast as the default, 6
 
 

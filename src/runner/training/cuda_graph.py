@@ -12,7 +12,7 @@ from runner.training.parts import Parts
 
 
 class _Whole(nn.Module):
-    """A wrapper of the model: torch replaces `forward` of the captured module, and the model has to keep its own."""
+    """A wrapper around the model: torch replaces `forward` of the captured module, but the model must keep its own."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

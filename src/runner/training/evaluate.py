@@ -47,7 +47,7 @@ def evaluate(parts: Parts, batches: Batches, stop: Stop | None = None) -> dict[s
         agreed += 1
         if stop_requested(stop):
             return None
-    # The last batch may have no sample for this rank, but every rank must ask the others equally often.
+    # The last batch may have no sample for this rank, but all ranks must agree on a stop equally often.
     for _ in range(agreed, len(batches)):
         if stop_requested(stop):
             return None

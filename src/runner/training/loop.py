@@ -37,7 +37,7 @@ def fit(t: Trainer) -> None:
 
 
 def train_epoch(t: Trainer) -> None:
-    """Train from the current position in the epoch to its end; return early if the run stops before."""
+    """Train from the current position to the end of the epoch; return early if the run stops before that."""
     model, loss_fn, optimizer = t.parts.forward, t.parts.loss, t.parts.optimizer
     t.parts.model.train()
     for micro_batches in t.steps():
@@ -46,7 +46,7 @@ def train_epoch(t: Trainer) -> None:
                 outputs = model(inputs)
                 loss = loss_fn(outputs, targets)
             backward(t, loss, outputs, targets)  # loss.backward(), weighted by the micro-batch's share of the step
-        grad_norm = prepare_gradients(t)  # sum over processes, check that they are finite, clip
+        grad_norm = prepare_gradients(t)  # sum over processes, check for NaN and infinity, clip
         optimizer_step(t, micro_batches)  # optimizer.step()
         optimizer.zero_grad()
         after_step(t, grad_norm)
@@ -55,7 +55,7 @@ def train_epoch(t: Trainer) -> None:
 
 
 def after_step(t: Trainer, grad_norm: Tensor | None) -> None:
-    """Advance the state, and do what is due after a step: see the top of this file."""
+    """Advance the state; then step the scheduler, log, validate and save, whichever is due."""
     parts, state = t.parts, t.state
     if parts.ema is not None:
         parts.ema.update(parts.model)

@@ -1,4 +1,4 @@
-"""The argument of all functions of the training loop: the parts of a run, its state, and where results are recorded."""
+"""The argument `t` of the training loop's functions: the parts of a run, its state, and where results are recorded."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
