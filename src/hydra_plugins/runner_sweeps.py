@@ -1,6 +1,6 @@
 """Connect sweeps to Hydra, which finds these classes by their place in `hydra_plugins`.
 
-Hydra imports this file for every command, even for `--help`; so functions import what needs torch or pydantic.
+Hydra imports this file for every command, even for `--help`. Therefore functions import what needs torch or pydantic.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class LocalLauncher(Launcher):
 
 
 class RunnerSweeper(BasicSweeper):
-    """Run every combination of the listed values; or pairs (`sweep.zip`), or the sets in a file (`sweep.file`)."""
+    """Run every combination of the listed values, or pairs of them (`sweep.zip`), or sets in a file (`sweep.file`)."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -80,7 +80,7 @@ class RunnerSweeper(BasicSweeper):
         return self.launch_elsewhere(composer, jobs)
 
     def launch_elsewhere(self, composer: Composer, jobs: Sequence[Sequence[str]]) -> Any:
-        """Run the jobs by another launcher, whose processes find their job in sweep.yaml by its number."""
+        """Run the jobs with another launcher, whose processes find their job in sweep.yaml by its number."""
         from runner.sweep import driver
         from runner.sweep.plan import plan
 

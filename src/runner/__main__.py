@@ -20,8 +20,8 @@ def main() -> int:
 
 
 def repair_streams() -> None:
-    """Open the standard streams that are closed, and let standard output print any character."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # else the next open file would become a stream
+    """Replace closed standard streams by the null device, and let standard output print any character."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # or the next file opened would become such a stream
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -29,7 +29,7 @@ def repair_streams() -> None:
 
 
 def flush(code: int) -> int:
-    """Flush standard output; return the exit code, but 1 in place of 0 if that fails."""
+    """Flush standard output; return the exit code, or 1 instead of 0 if that fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

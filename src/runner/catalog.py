@@ -14,7 +14,7 @@ from runner.tracking.console import console
 
 
 def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
-    """Return the registry and name of each selected component.
+    """Return the registry and the name of each selected component.
 
     Args:
         group: group of the components; None for all groups.

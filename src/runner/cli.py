@@ -1,6 +1,7 @@
-"""The command line: choose the command, and train by default.
+"""The command line: choose the command; without one, train.
 
-`--help`, `--cfg` and errors in a config need neither torch nor pydantic, so functions import what depends on them.
+`--help`, `--cfg` and errors in a config need neither torch nor pydantic. Therefore functions import what depends on
+them.
 """
 
 import os
@@ -43,14 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
     except SweepStopped as stopped:
         return stopped.exit_code
     except RunnerError as error:
-        with suppress(ConfigError):  # local_rank raises it where torchrun's variables are wrong
+        with suppress(ConfigError):  # local_rank raises it if torchrun's variables are wrong
             if isinstance(error, ConfigError) and local_rank() > 0:
-                return error.exit_code  # every rank finds the same problems; the first one on each machine prints them
+                return error.exit_code  # every rank finds the same problems: only the first of each machine prints them
         print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of standard output has ended, as `head` does
+    except BrokenPipeError:  # the reader of standard output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, or an unreadable file
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Discard standard output: of the ranks that torchrun starts only the first prints. Errors are still printed."""
+    """Discard standard output, because under torchrun only rank 0 prints. Errors are still printed."""
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -73,7 +74,7 @@ class Task:
 
     Args:
         exit_code: the exit code of the run.
-        error: what ended the run; if it were raised, Hydra would print a message of its own.
+        error: the error that ended the run. It is not raised, because Hydra would print a message of its own.
         sweep: the sweep that has been started.
     """
 
@@ -86,7 +87,7 @@ class Task:
 
         hydra_config = HydraConfig.get()
         folder = Path(hydra_config.sweep.dir)  # "." outside a sweep
-        if folder.is_absolute() and is_sweep(folder):  # another launcher has started this process for a job
+        if folder.is_absolute() and is_sweep(folder):  # another launcher has started this process for one job
             from runner.sweep.driver import run_one
 
             return run_one(folder, hydra_config.job.num)
@@ -151,7 +152,7 @@ def hydra_called_with(arguments: list[str]) -> Iterator[None]:
 
 
 def all_problems(refused: ConfigError, asked: Typed) -> ConfigError:
-    """Return an error with every problem of the config; the check stops at the first kind."""
+    """Return an error with all problems of the config, because a single check stops at the first kind of problem."""
     from runner.training.check import check
 
     problems = find_problems(asked.overrides, asked.config_dir, lambda cfg: check(typed(cfg)), asked.config_name)

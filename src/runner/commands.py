@@ -1,6 +1,6 @@
 """The commands other than training: resume, evaluate, predict, compare, export and components.
 
-Each one imports what needs torch after it has parsed its arguments: `--help` and usage errors do without.
+Each one parses its arguments before it imports what needs torch, so that `--help` and usage errors come at once.
 """
 
 import argparse
@@ -62,13 +62,13 @@ def resume(arguments: list[str]) -> int:
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         return 0
-    # With new values, such as more epochs, a run of a sweep is no longer compared with the other jobs.
+    # With new values, such as more epochs, a run of a sweep is not comparable with the other jobs any more.
     should_stop = None if options.overrides else should_stop_in(config, folder)
     return run(Order(config, options.overrides, True, swept_in(folder), should_stop), lambda: folder)
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:
-    """Run the jobs that are left of a sweep; of their settings only sweep.jobs may change."""
+    """Run the jobs of a sweep that are left; the only setting that may change is sweep.jobs."""
     jobs = None
     for text in overrides:
         key, _, value = text.partition("=")

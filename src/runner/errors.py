@@ -1,11 +1,11 @@
-"""Exceptions that one message explains to the user, and hints for these messages."""
+"""Exceptions whose message tells the user all that is needed, and hints for these messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class RunnerError(Exception):
-    """An error that its message explains; it is shown without a traceback."""
+    """An error that is shown to the user as a message, without a traceback."""
 
     exit_code = 1
 
@@ -39,10 +39,10 @@ class Diverged(RunnerError):
 
 
 class SweepStopped(Exception):
-    """No more jobs of a sweep start, and the user has been informed: a signal, a failed job, or a dry run.
+    """A sweep starts no more jobs, because of a signal, a failed job or a dry run. The user has already been told.
 
     Args:
-        exit_code: of the program.
+        exit_code: exit code of the program.
     """
 
     def __init__(self, exit_code: int) -> None:
@@ -50,17 +50,17 @@ class SweepStopped(Exception):
         super().__init__(f"exit code {exit_code}")
 
 
-# Names in other programs -> names here.
+# Names in other libraries -> names here.
 ELSEWHERE = {"learning_rate": "lr", "gpu": "cuda", "optimizer": "optim", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return a hint for the end of a message: the allowed names, and the one that was probably meant."""
+    """Return a hint to end a message with: the allowed names, and the one that was probably meant."""
     allowed = sorted(allowed)
     by_words = {_words(each): each for each in allowed}
     if ELSEWHERE.get(name.lower()) in allowed:
         meant = ELSEWHERE[name.lower()]
-    elif _words(name) in by_words:  # differs in case or in the order of words
+    elif _words(name) in by_words:  # the name differs only in case or in the order of its words
         meant = by_words[_words(name)]
     else:
         meant = next(iter(get_close_matches(name.lower(), allowed, n=1, cutoff=0.5)), "")
@@ -68,12 +68,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def _words(name: str) -> str:
-    """Return the sorted letters of a name, which do not depend on case or the order of words."""
+    """Return the sorted letters of a name, which do not depend on case or on the order of its words."""
     return "".join(sorted(name.lower().replace("-", "_").split("_")))
 
 
 def advice(key: str, found: object, kinds: Iterable[str]) -> str:
-    """Return how to write a value of the wrong type, for the end of a message; "" if pydantic's reason is enough.
+    """Return how to write a value that has the wrong type, to end a message with; "" if pydantic's reason is enough.
 
     Args:
         key: key of the value.

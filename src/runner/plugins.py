@@ -15,7 +15,7 @@ def load_plugins(modules: list[str]) -> None:
     """Import plugins, so that they register their components.
 
     Args:
-        modules: modules in the config; installed packages are added.
+        modules: modules in the config. The plugins of installed packages are imported as well.
 
     Raises:
         ConfigError: an import failed; with one line per module.
@@ -25,7 +25,7 @@ def load_plugins(modules: list[str]) -> None:
         from runner.registry import REGISTRIES
 
         for registry in REGISTRIES.values():
-            registry.names()  # import the runner's own first, so that a duplicate name is an error of the plugin
+            registry.names()  # import the built-in components first, so that a duplicate name is the plugin's error
     problems = []
     for module in modules:
         try:
@@ -45,9 +45,9 @@ def load_plugins(modules: list[str]) -> None:
 
 
 def check_origins(modules: Sequence[str], folder: Path) -> None:
-    """Print the files of a run folder's plugins, and refuse those in the folder itself.
+    """Print the files of a run folder's plugins, and refuse plugins in the folder itself.
 
-    The folder may come from somebody else, so its config may name modules of this machine, but not bring its own.
+    The folder may come from somebody else: its config may name modules of this machine, but it cannot bring its own.
 
     Args:
         modules: modules in the config of the folder.
@@ -89,5 +89,5 @@ def _origins(module: str) -> list[Path]:
 
 @cache
 def installed_plugins() -> EntryPoints:
-    """Return the entry points of all installed plugins; cached, because reading the metadata takes long."""
+    """Return the entry points of all installed plugins; cached, because reading the metadata is slow."""
     return entry_points(group="runner.plugins")

@@ -1,6 +1,6 @@
 """Registries of components: each maps the names that configs use to classes or functions.
 
-A component that has one of the `SUPPLIED` names as a parameter receives a value that is known only when a run is built.
+A component whose signature has one of the `SUPPLIED` names receives a value that is known only when a run is built.
 These names are reserved: no config can set them, so a component must not use them for parameters of its own.
 """
 
@@ -28,14 +28,15 @@ class Traits:
     """What the runner needs to know about a component besides its signature.
 
     Args:
-        supply: supplied value for each parameter that has another name than the value, such as
+        supply: name of the supplied value for each parameter that has a different name, such as
             `{"T_max": "total_steps"}`.
         hide: parameters that no config may set.
-        channels_last: a model that is usually faster in the channels-last memory format.
-        contiguous: an optimizer that needs contiguous gradients, so that the model stays in the default memory format.
-        targets: what a loss compares the outputs with: class numbers [B], or values [B, F]. None: whatever the dataset
-            has.
-        takes: what a loss expects as outputs, if the model has to compute it. None: any numbers.
+        channels_last: for a model: whether it is usually faster in the channels-last memory format.
+        contiguous: for an optimizer: whether it needs contiguous gradients, so that the model must stay in the default
+            memory format.
+        targets: for a loss: what it compares the outputs with, class indices [B] or values [B, F]. None: whatever
+            the dataset has.
+        takes: for a loss: what the model must return, such as log-probabilities. None: any values.
     """
 
     supply: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Entry:
 
     Args:
         component: class or function.
-        where: module and name in which it is defined.
+        where: its module and qualified name.
         traits: what the runner needs to know about it.
     """
 
@@ -62,7 +63,7 @@ class Entry:
 
 
 class Registry:
-    """The components of one group by name. The runner's own are the modules of the package `runner.<group>`.
+    """The components of one group by name. The built-in ones are found in the modules of the package `runner.<group>`.
 
     Args:
         group: name of the group, as in `conf/`.
@@ -97,6 +98,11 @@ class Registry:
         return add
 
     def _check_traits(self, name: str, traits: Mapping[str, Any]) -> Traits:
+        """Return the traits with checked types.
+
+        Raises:
+            TypeError: there is no such trait, or its value is not allowed.
+        """
         unknown = [key for key in traits if key not in Traits.__dataclass_fields__]
         if unknown:
             hint = nearest(unknown[0], Traits.__dataclass_fields__)
@@ -116,7 +122,7 @@ class Registry:
         return sorted(self._entries)
 
     def _import_modules(self) -> None:
-        """Import every module of the group's package, so that a new file needs no list to be edited."""
+        """Import every module of the group's package, so that a new file need not be listed anywhere."""
         package = importlib.import_module(f"runner.{self.group}")
         for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
             importlib.import_module(f"{package.__name__}.{module.name}")
@@ -144,7 +150,7 @@ class Registry:
         Args:
             name: name of the component.
             values: values by parameter.
-            path: key of the values in the config, for messages; None: the group.
+            path: key of the values in the config, for messages; None: the name of the group.
 
         Raises:
             ConfigError: with one line for each key that is unknown, missing or of the wrong type.
@@ -162,10 +168,10 @@ class Registry:
         Args:
             name: name of the component.
             values: values by parameter, from the config.
-            supplied: values known at build time; the component gets those that its signature asks for.
+            supplied: values that are known only now; the component receives those that its signature has.
 
         Returns:
-            What the class or function returns.
+            The instance of the class, or what the function returns.
         """
         entry = self.get(name)
         sources = {key: entry.traits.supply.get(key, key) for key in inspect.signature(entry.component).parameters}
@@ -173,7 +179,10 @@ class Registry:
 
 
 def _check_type(path: str, parameter: inspect.Parameter, value: Any) -> str | None:
-    """Return what is wrong with a value, by the rules of JSON: a list is valid for a tuple, "1" is not a number."""
+    """Return what is wrong with the type of a value, or None.
+
+    The value is validated as JSON, in which a list is valid for a tuple, but "1" is not a number.
+    """
     if parameter.annotation is parameter.empty:
         return None
     try:

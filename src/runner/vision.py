@@ -1,4 +1,4 @@
-"""Import torchvision; all other modules import it from here.
+"""Import torchvision. All other modules import it from here.
 
 With a CPU-only build of torch, torchvision's compiled operators do not load, and importing it fails with "operator
 torchvision::nms does not exist". Declaring the operators is enough: datasets, transforms and classification models do

@@ -9,7 +9,7 @@ from hydra._internal.utils import get_args_parser
 
 from runner.errors import ConfigError
 
-# Hydra's keys that have no effect here or would run code -> what to use instead.
+# Hydra's keys that have no effect here or would run code -> hint at what to use instead.
 INSTEAD = {
     "hydra.run": "output_dir=FOLDER sets the root of all run folders, and name=NAME the last part of their names",
     "hydra.sweep": "output_dir=FOLDER sets the root of all sweep folders, and name=NAME the last part of their names",
@@ -33,7 +33,7 @@ class Typed:
         flags: Hydra's flags with their values, except --config-dir.
         overrides: overrides of values and choices.
         config_dir: value of --config-dir, the folder of the user's config files.
-        config_name: value of --config-name, the primary config.
+        config_name: value of --config-name, the name of the primary config.
     """
 
     flags: list[str] = field(default_factory=list)
@@ -44,13 +44,13 @@ class Typed:
 
 @cache
 def hydra_flags() -> dict[str, bool]:
-    """Return Hydra's flags, and whether each one has a value."""
+    """Return Hydra's flags, and whether each one takes a value."""
     actions = get_args_parser()._actions
     return {flag: action.nargs != 0 for action in actions for flag in action.option_strings}
 
 
 def split(arguments: Sequence[str]) -> Typed:
-    """Return the arguments by kind. Hydra's parser expects the flags first, then all overrides."""
+    """Return the arguments by kind, because Hydra's parser expects the flags first, then all overrides."""
     typed = Typed()
     rest = iter(arguments)
     for text in rest:
@@ -75,7 +75,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse unknown flags, keys of Hydra that have no effect here, and arguments that would make Hydra run code.
 
     Raises:
-        ConfigError: with one line, for the first of them.
+        ConfigError: with one line, about the first such argument.
     """
     for text, follower in pairwise([*arguments, ""]):
         flag = text.partition("=")[0]

@@ -1,4 +1,4 @@
-"""Compose overrides and `conf/` to a typed config; freeze a config in a file, and read it back."""
+"""Compose overrides and `conf/` into a typed config; freeze a config in a file, and read it back."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from runner.config.problems import find_problems
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 
-if TYPE_CHECKING:  # --help and --cfg do not import pydantic, which takes 0.1 s
+if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and --help and --cfg do not need it
     from runner.config.schema import Config
 
 
@@ -40,10 +40,10 @@ def compose_config(overrides: Sequence[str] = ()) -> "Config":
 
 
 class Composer:
-    """Composes the configs of a sweep's jobs.
+    """Compose the configs of a sweep's jobs.
 
-    A composition takes Hydra 50 ms. Therefore jobs with the same choices share one composition, in which only the
-    values are set, as Hydra itself does after the choices.
+    Hydra takes 50 ms for each composition. Therefore jobs with the same group choices share one, and only their values
+    are set in a copy of it. The result is the same, because Hydra itself sets values after it has composed the choices.
 
     Args:
         loader: Hydra's config loader.
@@ -53,7 +53,7 @@ class Composer:
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self.loader, self.master = loader, master
         self._bases: dict[tuple[str, ...], DictConfig] = {}
-        self._groups: dict[str, bool] = {}  # cached: asking Hydra takes 1 ms
+        self._groups: dict[str, bool] = {}  # whether a key is a group; cached, because asking Hydra takes 1 ms
 
     @cached_property
     def constant(self) -> set[str]:
@@ -68,8 +68,8 @@ class Composer:
 
         Args:
             overrides: overrides of the job.
-            explain: whether to look for all problems if the composition fails.
-            number: number of the job in its sweep, ${hydra:job.num}.
+            explain: whether to find all problems if the composition fails.
+            number: number of the job in its sweep, for ${hydra:job.num}.
 
         Raises:
             ConfigError: an override is invalid.
@@ -89,7 +89,7 @@ class Composer:
                 for each in parsed:
                     if not self._is_group(each):
                         OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
-            else:  # keys are added or deleted
+            else:  # a key is added or deleted
                 cfg = self._load(overrides)
             OmegaConf.set_struct(cfg, False)
             cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
@@ -112,7 +112,7 @@ class Composer:
         return cfg
 
     def choices(self, overrides: Sequence[str]) -> dict[str, list[str]]:
-        """Return, for each key, one override per value of a sweep.
+        """Return for each key a list of overrides: one per value if it is swept, otherwise a single one.
 
         Raises:
             ConfigError: an override cannot be parsed, has no values, or is a continuous range, which only a search can
@@ -178,7 +178,7 @@ def read_overrides(path: Path) -> list[str]:
         ConfigError: the file is damaged.
     """
     try:
-        texts = read_yaml(path) if path.exists() else []  # OmegaConf would resolve a ${...} in them
+        texts = read_yaml(path) if path.exists() else []  # not with OmegaConf, which would resolve each ${...}
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
     if not isinstance(texts, list):
@@ -187,17 +187,17 @@ def read_overrides(path: Path) -> list[str]:
 
 
 def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
-    """Return a frozen config with overrides.
+    """Return the config in a file, changed by overrides.
 
     Args:
-        path: the file.
+        path: file of a frozen config.
         overrides: overrides of values, and choices of groups.
 
     Raises:
         ConfigError: the file is damaged, or an override is invalid.
     """
     try:
-        read_yaml(path)  # limits aliases, which OmegaConf does not
+        read_yaml(path)  # limits the expansion of aliases, which OmegaConf does not
         cfg = OmegaConf.load(path)
         if not isinstance(cfg, DictConfig):
             raise ConfigError(f"{path}: damaged: it does not contain keys and values")
@@ -235,6 +235,6 @@ def _broken(node: Any) -> Iterator[str]:
 
 
 def compose_group(group: str, option: str) -> Any:
-    """Return the values of an option of a group, as plain Python."""
+    """Return the values of an option of a group, as plain Python values."""
     with hydra_on_conf():
         return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)

@@ -1,4 +1,4 @@
-"""Compose `conf/` with Hydra, and refuse configs that would make it run code."""
+"""Compose `conf/` with Hydra, and refuse configs that would make Hydra run code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +19,16 @@ from runner.config.arguments import Typed, instead_of
 from runner.config.own_files import searching
 from runner.errors import ConfigError
 
-PACKAGED = Path(__file__).parents[1] / "conf"  # in a wheel
+PACKAGED = Path(__file__).parents[1] / "conf"  # where it is in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
 # Hydra 1.3 warns without this argument, and 1.4 with it.
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # ValueError: for model=null
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # Hydra raises ValueError for model=null
 
 
 @contextmanager
 def hydra_on_conf(config_dir: str | None = None) -> Iterator[ConfigLoader]:
-    """Initialize Hydra with `conf/`, and the user's folder before it; yield its config loader."""
+    """Initialize Hydra with `conf/` and, before it, the user's folder of config files; yield Hydra's config loader."""
     GlobalHydra.instance().clear()
     with searching(config_dir), initialize_config_dir(str(CONF), **VERSION_BASE):
         yield GlobalHydra.instance().config_loader()
@@ -42,9 +42,9 @@ def value_by_value(override: Override) -> list[str]:
 
 
 def check_hydra(typed: Typed) -> None:
-    """Refuse settings of Hydra that would run code or have no effect, before Hydra reads them.
+    """Refuse settings of Hydra that would run code or have no effect, before Hydra acts on them.
 
-    This composes the config, which takes 50 ms, so it is skipped if Hydra's settings are those in `conf/`.
+    This composes the config, which takes 50 ms. It is skipped if Hydra's settings can only be those in `conf/`.
 
     Raises:
         ConfigError: with one line for each such key.
@@ -103,7 +103,7 @@ def _targets(node: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def _without_effect(cfg: DictConfig) -> Iterator[str]:
-    """Yield a line for each key of Hydra that a file sets to no effect."""
+    """Yield a line for each key of Hydra that has no effect here, but that a config file sets."""
     allowed = {"run.dir": ".", "sweep.dir": ".", "sweep.subdir": ".", "output_subdir": None, "job.chdir": False}
     for key, value in allowed.items():
         found = OmegaConf.to_container(cfg.hydra)

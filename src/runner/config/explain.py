@@ -1,4 +1,4 @@
-"""Explain what is wrong with an override, and how to correct it."""
+"""Explain what is wrong with an override, and how to correct it. Most functions return a line of an error message."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from runner.errors import ELSEWHERE, nearest
 COMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components")
 STARTED = ("train", "run", "start", "fit")  # names of the training command in other programs
 EXTRAS = ("optuna", "submitit", "ray")  # extras of the package with sweepers and launchers
-NETWORKS = (  # beginnings of model names in torchvision
+NETWORKS = (  # prefixes of the names of models in torchvision
     *("resnet", "vgg", "efficientnet", "mobilenet", "densenet", "alexnet", "convnext", "vit_", "swin"),
     *("squeezenet", "shufflenet", "googlenet", "inception", "regnet", "mnasnet", "maxvit", "wide_resnet", "resnext"),
 )
@@ -25,12 +25,12 @@ EMPTY = {"logger": "none", "scheduler": "constant"}  # the option of a group tha
 
 
 def in_words(error: Exception) -> str:
-    """Return the message of an error of Hydra."""
+    """Return the message of an error of Hydra, in our words where Hydra's do not help."""
     listed = re.match(r"Ambiguous value for argument '((.+?)=.*)'", str(error))
     if listed:
         text, key = listed.groups()
         return f"{text}: several values are a sweep, which needs -m; a list is written in brackets: {key}=[...]"
-    return str(error).split("\n\n")[0]  # Hydra's search path follows
+    return str(error).split("\n\n")[0]  # Hydra's search path follows after the empty line
 
 
 def spaced(texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -56,7 +56,7 @@ def spaced(texts: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _split(texts: list[str]) -> tuple[int, str]:
-    """Return how many of the first texts are parts of one override, and a line about it; 0 and "" if none is."""
+    """Return how many of the first texts belong to one split override, and a line about it; 0 and "" if none do."""
     first, second, third = [*texts, "", ""][:3]
     if first.startswith("="):
         return 1, f"{first}: has no key; expected key=value"
@@ -116,7 +116,7 @@ def unreadable(text: str, before: str, error: HydraException) -> str:
 
 
 def _quoted(key: str, value: str) -> str | None:
-    """Return an override with its value in quotes, as typed in a shell; None if Hydra cannot parse that either."""
+    """Return an override with its value in quotes, to be typed in a shell; None if Hydra cannot parse that either."""
     inner = '"' if "$" in value or "'" in value else "'"
     text = f"{key}={inner}{value}{inner}"
     try:
@@ -148,7 +148,7 @@ def no_such_key(key: str, cfg: DictConfig) -> str | None:
 
 
 def _elsewhere(key: str, cfg: DictConfig) -> list[str]:
-    """Return up to three keys in other groups with the same ending, such as optim.lr for lr and trainer.lr."""
+    """Return the keys elsewhere with the same ending, such as optim.lr for lr or trainer.lr; [] if more than three."""
     keys = list(_dotted(cfg))
     last = key.rpartition(".")[2]
     for end in dict.fromkeys([key, last, ELSEWHERE.get(last, last)]):
@@ -167,18 +167,18 @@ def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def no_option(key: str, value: str, options: Sequence[str], own: Path | None) -> str:
-    """Return what is wrong with a choice of an option that does not exist.
+    """Return what is wrong with the choice of an option that does not exist.
 
     Args:
-        key: the group.
-        value: the option.
+        key: group.
+        value: option that was chosen.
         options: all options of the group.
-        own: the user's folder.
+        own: the user's folder of config files, if there is one.
     """
     line = f"{key}: found {value!r}; {nearest(value, options)}"
     if key == "model" and value.lower().startswith(NETWORKS):
         return f"{line} For a model of torchvision, use model=torchvision model.arch={value.lower()}."
-    extra = value.partition("_")[0]  # submitit_slurm
+    extra = value.partition("_")[0]  # such as submitit for submitit_slurm
     if key in ("hydra/launcher", "hydra/sweeper") and extra in EXTRAS:
         return f"{line} To get {value}: pip install 'runner[{extra}]'"
     if own is not None and (other := _other_ending(own / key / value)):
@@ -189,13 +189,13 @@ def no_option(key: str, value: str, options: Sequence[str], own: Path | None) ->
 
 
 def _other_ending(path: Path) -> Path | None:
-    """Return a file with this name but another extension."""
+    """Return an existing file with this name but another extension; None if there is none."""
     others = [path.with_name(path.name + ending) for ending in (".yml", "", ".YAML", ".yaml.txt", ".txt")]
     return next((other for other in others if other.is_file()), None)
 
 
 def _folder_with(option: Path) -> Path | None:
-    """Return a folder in the current one that contains this option."""
+    """Return a folder in the current one that contains this option; None if there is none."""
     if not re.fullmatch(r"[\w/.-]+", str(option)) or ".." in option.parts:
         return None
     try:
@@ -216,7 +216,7 @@ def not_composed(text: str, error: Exception, loader: ConfigLoader) -> str:
     reason, *more = str(error.__cause__ or error).splitlines()
     reason = reason.rstrip(".")
     later = re.match(r"No earlier Group Default for '([^']+)'", "".join(more))
-    if later:  # the message of Hydra 1.4
+    if later:  # Hydra 1.4 words the message in this way
         reason = f"Could not override '{later[1]}'. No match in the defaults list"
     advice = _advice(text, reason, loader)
     return f"{text}: {reason}" + (f"; {advice}" if advice else "")
@@ -224,7 +224,7 @@ def not_composed(text: str, error: Exception, loader: ConfigLoader) -> str:
 
 def _advice(text: str, reason: str, loader: ConfigLoader) -> str:
     """Return how to correct a mistake in a defaults list; "" for other errors."""
-    chosen = text.partition("=")[0].lstrip("+~")  # experiment
+    chosen = text.partition("=")[0].lstrip("+~")  # group, such as experiment
     packaged = re.search(rf"Could not override '(\w+)@{chosen}\.", reason)
     if packaged:
         return "the first line of the file must be `# @package _global_`"

@@ -17,8 +17,8 @@ from yaml import MarkedYAMLError, YAMLError
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 
-OWN = "command-line"  # Hydra's name for the folder of --config-dir
-ADVICE = {  # part of the YAML parser's message -> what to do
+OWN = "command-line"  # Hydra's name for the folder given by --config-dir
+ADVICE = {  # part of a message of the YAML parser -> what to do
     "'\\t'": "indent with spaces, not with tabs",
     "tab character": "indent with spaces",
     "mapping values are not allowed": "keys that belong together begin in the same column",
@@ -47,7 +47,7 @@ class Files(FileConfigSource):
         path = Path(self.path, self._normalize_file_name(config_path))
         try:
             if self.provider == OWN:
-                read_yaml(path)  # limits aliases, which OmegaConf does not
+                read_yaml(path)  # limits the expansion of aliases, which OmegaConf does not
             result = super().load_config(config_path)
         except (YAMLError, OSError, ValueError, OmegaConfBaseException) as error:
             raise ConfigError(f"{shown(path)}{_reason(error)}") from error
@@ -57,7 +57,7 @@ class Files(FileConfigSource):
 
 
 class Folders(SearchPathPlugin):
-    """Adds the user's folder before `conf/`, and lets `Files` read both."""
+    """Put the user's folder before `conf/` on Hydra's search path, and let `Files` read both."""
 
     own: ClassVar[Path | None] = None
 
@@ -89,12 +89,12 @@ def searching(config_dir: str | None) -> Iterator[None]:
 
 
 def shown(path: Path) -> Path:
-    """Return the path relative to the current folder, if it is in there."""
+    """Return the path relative to the current folder if it is below it, or the path itself."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of an error, to follow the name of the file, with line and column if they are known."""
+    """Return the reason of an error, to be put after the name of the file, with line and column if they are known."""
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark, problem = error.problem_mark, error.problem or error.context
         advice: Any = next((text for sign, text in ADVICE.items() if sign in str(problem)), None)

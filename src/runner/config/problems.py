@@ -1,4 +1,4 @@
-"""Find all problems of refused overrides, one line each."""
+"""Find all problems of overrides that were refused, and describe each one in a line."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +29,12 @@ REGISTERS = {  # names in runner.registry, which is not imported here because it
 
 @dataclass
 class Place:
-    """The config files that overrides are composed with.
+    """The config files with which overrides are composed.
 
     Args:
         loader: Hydra's config loader.
-        own: the user's folder.
-        config_name: the primary config.
+        own: the user's folder of config files, if there is one.
+        config_name: name of the primary config.
     """
 
     loader: ConfigLoader
@@ -42,7 +42,12 @@ class Place:
     config_name: str
 
     def compose(self, overrides: Sequence[str], with_hydra: bool = False) -> DictConfig:
-        """Return the composed config, with Hydra's own keys if asked for."""
+        """Return the composed config.
+
+        Args:
+            overrides: overrides to compose with.
+            with_hydra: whether to include Hydra's own keys.
+        """
         return compose(self.config_name, list(overrides), return_hydra_config=with_hydra)
 
     def options(self, group: str) -> list[str]:
@@ -61,13 +66,15 @@ def find_problems(
     check: Callable[[DictConfig], object],
     config_name: str = "config",
 ) -> list[str]:
-    """Return one line for each problem of refused overrides. Errors of an earlier kind may hide later ones.
+    """Return one line for each problem of overrides that were refused.
+
+    Problems of an earlier kind, such as an override that cannot be parsed, may hide later ones.
 
     Args:
         overrides: overrides as typed; each value of a sweep is tried.
-        config_dir: the user's folder.
-        check: raises ConfigError if the composed config is invalid.
-        config_name: the primary config.
+        config_dir: the user's folder of config files.
+        check: function that raises ConfigError if the composed config is invalid.
+        config_name: name of the primary config.
     """
     with hydra_on_conf(config_dir) as loader:
         place = Place(loader, None if config_dir is None else Path(config_dir).absolute(), config_name)
@@ -87,7 +94,7 @@ def find_problems(
 
 
 def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[list[str], list[str]]:
-    """Compose with more and more overrides.
+    """Compose with one override after the other, keeping those that compose.
 
     Returns:
         The overrides that compose, with the first valid value of each sweep.
@@ -105,7 +112,7 @@ def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[lis
             try:
                 place.compose([*good, text])
                 fine.append(text)
-            except ConfigError as error:  # in a file
+            except ConfigError as error:  # the error is in a config file
                 problems += error.problems
             except COMPOSITION_ERRORS as error:
                 problems.append(_why_not(text, error, place, good))
@@ -116,7 +123,7 @@ def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[lis
 def check_without_the_wrong(
     place: Place, overrides: Sequence[str], check: Callable[[DictConfig], object]
 ) -> Iterator[str]:
-    """Yield the problems that a check finds, repeating it without the wrong overrides, which may hide others."""
+    """Yield the problems that a check finds; repeat it without the wrong overrides, which may hide other problems."""
     good, reported = list(overrides), set[str]()
     while True:
         try:
@@ -137,7 +144,7 @@ def check_without_the_wrong(
 
 
 def _why_not(text: str, error: Exception, place: Place, good: Sequence[str]) -> str:
-    """Return why an override does not compose with the good ones."""
+    """Return a line that explains why an override does not compose with the good ones."""
     key, value = _key(text), text.partition("=")[2]
     options = place.options(key)
     if options and value not in options:
@@ -148,19 +155,20 @@ def _why_not(text: str, error: Exception, place: Place, good: Sequence[str]) -> 
 
 
 def _nameless(place: Place, good: Sequence[str]) -> Iterator[str]:
-    """Yield a line for each chosen file of the user that lacks the name of the component."""
+    """Yield a line for each chosen config file of the user that lacks the key `name`."""
     if place.own is None:
         return
     cfg = place.compose(good, with_hydra=True)
     for group, option in cfg.hydra.runtime.choices.items():
         file = place.file(group, option)
         if file and group in cfg and OmegaConf.is_dict(cfg[group]) and "name" not in cfg[group] and group != "trainer":
-            found = ", ".join(map(str, OmegaConf.load(file))) or "nothing"  # not cfg[group], which has inherited keys
+            # Not from cfg[group], which also has inherited keys.
+            found = ", ".join(map(str, OmegaConf.load(file))) or "nothing"
             yield f"{shown(file)}: needs a line `name: ...`, such as `name: {option}`; found {found}"
 
 
 def _unregistered(line: str, place: Place, good: Sequence[str]) -> str:
-    """Return the line, or a better one if it is about an unregistered name in a file of the user."""
+    """Return the line, or a more helpful one if it is about an unregistered name in a config file of the user."""
     match = re.match(r"(\w+)\.name: found '(.*?)'; allowed: ", line)
     if not match or match[1] not in REGISTERS:
         return line

@@ -15,20 +15,20 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Settings of which every key is required, no other is allowed, and "1" is not a number."""
+    """The base of all settings: every key is required, unknown keys are errors, and "1" is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Component(Settings):
-    """A component: its name, and the values of its constructor."""
+    """A component: its name, and the arguments of its constructor."""
 
     model_config = ConfigDict(extra="allow")
     name: str
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values of the constructor, as plain Python."""
+        """The arguments of the constructor, as plain Python values."""
         return dict(self.model_extra or {})
 
 
@@ -41,7 +41,7 @@ class Scheduler(Component):
 
 
 class Augment(Settings):
-    """Random changes of training images, described in `data.augment.Augment`. A missing key changes nothing."""
+    """Random changes of training images, as `data.augment.Augment` describes them. A missing key changes nothing."""
 
     shift: Annotated[int, Field(ge=0)] = 0
     crop: Annotated[int, Field(ge=0)] = 0
@@ -74,7 +74,7 @@ PERIOD = re.compile(r"([1-9]\d*)(?:[ _]?(step|epoch)s?)?")
 
 
 def _period(value: int | str) -> int | str:
-    """Check a number of epochs or steps between validations."""
+    """Check the period of the validations, a number of epochs or steps."""
     if not PERIOD.fullmatch(str(value)):
         raise ValueError("should be a number of epochs, at least 1, or a string such as '200 steps'")
     return value
@@ -184,11 +184,10 @@ def parse(values: dict[str, Any]) -> Config:
         ConfigError: with one line for each key that is unknown or missing, or has an invalid value.
     """
     try:
-        return Config.model_validate_json(
-            json.dumps(values)
-        )  # by the rules of JSON: a list is valid for a tuple, "1" is not a number
+        # Validated as JSON, in which a list is valid for a tuple, but "1" is not a number.
+        return Config.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        lines: dict[str, list[str]] = {}  # a key that allows several types has one reason for each
+        lines: dict[str, list[str]] = {}  # a key that allows several types has a reason for each of them
         ends: dict[str, str] = {}
         for item in error.errors():
             start, reason = _explain(item, values)
@@ -198,7 +197,7 @@ def parse(values: dict[str, Any]) -> Config:
 
 
 def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
-    """Return an error of pydantic as the start of a line, with the key and the value, and the reason."""
+    """Return an error of pydantic in two parts: the start of a line, with the key and the value, and the reason."""
     location, found = item["loc"], item["input"]
     if item["type"] == "missing":
         return f"{_dotted(location)}: ", "missing"
@@ -206,9 +205,9 @@ def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
         model: Any = Config
         for part in location[:-1]:
             kind = model.model_fields[part].annotation
-            model = next(iter(get_args(kind)), kind)  # Augment, of `Augment | None`
+            model = next(iter(get_args(kind)), kind)  # such as Augment for `Augment | None`
         return f"{_dotted(location)}: ", f"no such key; {nearest(str(location[-1]), model.model_fields)}"
-    within: list[int | str] = []  # without pydantic's name of the type, which comes last
+    within: list[int | str] = []  # the location without the name of a type, which pydantic may append
     node: Any = values
     for part in location:
         if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
@@ -223,7 +222,7 @@ def _dotted(location: Iterable[int | str]) -> str:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by their dotted keys."""
+    """Return nested values as a flat dict with dotted keys, such as optim.lr."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,11 +1,11 @@
-"""Read YAML files: only plain values, and a limited expansion of aliases."""
+"""Read YAML files that contain only plain values, and limit the expansion of aliases."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if libyaml is installed
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader, which needs libyaml, is ten times as fast
 LARGEST = 1_000_000  # largest number of values, with all aliases expanded
 
 
@@ -33,11 +33,11 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
     """Return the number of values in a node, with all aliases expanded.
 
     Args:
-        node: the node.
-        known: numbers of the nodes that are counted already, by identity.
+        node: node to count.
+        known: results for the nodes that have been counted, by identity; new results are added.
     """
     if id(node) not in known:
-        known[id(node)] = LARGEST + 1  # found again while being counted: the node contains itself
+        known[id(node)] = LARGEST + 1  # for a node that contains itself: it is found again while being counted
         children = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
         inner = children if isinstance(node, yaml.CollectionNode) else []
         known[id(node)] = 1 + sum(_values(each, known) for each in inner)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-DRAWS = 10  # random numbers per image; all are always drawn, so that no transform changes the draws of another
+DRAWS = 10  # random numbers per image; all are always drawn, so that enabling one transform does not change another
 SMALLEST, LARGEST = 0.02, 0.4  # range of the erased area, as a fraction of the image
 FLATTEST = 0.3  # smallest aspect ratio (height / width) of the erased area; the largest is its inverse
 

@@ -43,7 +43,7 @@ class Batches:
         self.size = min(self.size, max(1, len(self.source)))
         shape = (-1, *[1] * (len(self.spec.in_shape) - 1))
         self.mean, self.std = torch.tensor(self.spec.mean).view(shape), torch.tensor(self.spec.std).view(shape)
-        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # by the largest possible input; cached
+        self._factors: dict[int, tuple[Tensor, Tensor]] = {}  # cached mean and 1 / std; key 255 for bytes, else 1
 
     @cached_property
     def samples(self) -> int:
@@ -84,19 +84,26 @@ class Batches:
             yield self.normalise(inputs), targets
 
     def _whole_split(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the whole split as each batch, in its order. Fetching it only once saves 5 % of experiment=parabola."""
+        """Yield the whole split as every batch, without shuffling.
+
+        It is fetched only once per epoch, which saves 5% of the time of experiment=parabola.
+        """
         seeds = sample_seeds(self.size, self.seed, epoch * self.repeat) if self.source.draws else None
         for raw, targets in self.source.batches(torch.arange(self.size), self.size, self.world, seeds):
             inputs = self.normalise(raw)
             version = inputs._version
             for _ in range(start, len(self)):
-                if inputs._version != version:  # the model has changed it in place
+                if inputs._version != version:  # the model has modified the inputs in place
                     inputs = self.normalise(raw)
                     version = inputs._version
                 yield inputs, targets
 
     def _order(self, number: int) -> Tensor:
-        """Return the order of the samples in a pass over the split, counted from the start of the training."""
+        """Return the order of the samples in a pass over the split.
+
+        Args:
+            number: number of earlier passes since the start of training.
+        """
         if self.seed is None:
             return torch.arange(len(self.source))
         return torch.randperm(len(self.source), generator=generator(self.seed, "order", number))

@@ -52,7 +52,7 @@ class InMemory:
     Args:
         samples: samples of the split. Inputs that are read one at a time are read once, here.
         device: device of the tensors.
-        seed: seed of the random numbers drawn while reading.
+        seed: seed of the random numbers that are drawn while reading.
     """
 
     draws = False
@@ -74,7 +74,7 @@ class InMemory:
 
 
 class Streamed:
-    """A split whose samples are read by the workers of a DataLoader, ahead of the training.
+    """A split whose samples are read by the workers of a DataLoader, ahead of their use.
 
     Args:
         samples: samples of the split.
@@ -113,10 +113,10 @@ class Streamed:
         self.plan.batches = [(part.tolist(), own) for part, own in zip(order_parts, seed_parts, strict=True)]
         try:
             for inputs, targets in self.loader:
-                if self.shared:  # targets are kept for the metrics, and each tensor of a worker keeps a file open
+                if self.shared:  # the metrics store targets, and each tensor from a worker keeps a file open
                     targets = targets.clone()
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        except DataError as error:  # from a worker: a traceback whose last line is the message
+        except DataError as error:  # from a worker, its text is a traceback whose last line is the message
             message = str(error).rstrip().rpartition("\n")[2]
             raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
 
@@ -139,7 +139,13 @@ def draws(inputs: Tensor | Readable) -> bool:
 
 
 def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:
-    """Return a seed for each sample [N], for a pass over the split counted from the start of the training."""
+    """Return a seed for each sample [N].
+
+    Args:
+        samples: number of samples.
+        seed: seed of the run; None counts as 0.
+        number: number of earlier passes over the split since the start of training.
+    """
     return torch.randint(1 << 62, (samples,), generator=generator(seed or 0, "samples", number))
 
 
@@ -195,7 +201,7 @@ def _outlive_a_signal(worker: int) -> None:
 
 
 class _Plan:
-    """A batch sampler whose batches are set before each epoch."""
+    """A batch sampler that yields the batches assigned to it before each epoch."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

@@ -12,7 +12,7 @@ from runner.dataset.base import Pool, Readable, Samples, Spec
 from runner.errors import ConfigError, DataError
 from runner.machine.seeds import generator
 
-LOOKED_AT = 50  # number of inputs in a fingerprint
+LOOKED_AT = 50  # a fingerprint covers about this many inputs
 
 
 class Splits(NamedTuple):
@@ -72,7 +72,8 @@ def split(
 def measure(spec: Spec, train: Samples) -> Spec:
     """Return the spec with the mean and standard deviation of the training samples, if the dataset asks for them.
 
-    They depend only on the split, so a resumed run measures the same. A constant column keeps its scale.
+    They depend only on the split, so a resumed run measures the same values. For a constant column, 1 replaces the
+    standard deviation 0.
 
     Args:
         spec: spec of the dataset.
@@ -90,12 +91,12 @@ def measure(spec: Spec, train: Samples) -> Spec:
 
 
 def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[Spec, Splits]:
-    """Return spec and splits with the normalization and the column order of a trained model.
+    """Return the spec and the splits with the normalization and the column order of a trained model.
 
     Args:
         spec: spec of the dataset.
         splits: splits of the dataset.
-        trained: spec in the model's checkpoint; an old one has no column names.
+        trained: spec in the model's checkpoint; old checkpoints have no column names.
 
     Raises:
         ConfigError: the table has other columns than the training data; the message names them.
@@ -133,7 +134,7 @@ def fingerprint(samples: Samples) -> str:
 def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
     """Return the ranks [N] of the samples after shuffling them and sorting them by class.
 
-    Evenly spaced ranks, such as every tenth, are a stratified choice, to within one sample per class.
+    Evenly spaced ranks, such as every tenth, therefore select a stratified subset, to within one sample per class.
     """
     shuffled = torch.randperm(len(targets), generator=generator(seed, "split"))
     if not targets.is_floating_point():
@@ -144,7 +145,7 @@ def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
 
 
 def _every(rank: Tensor, share: float) -> Tensor:
-    """Return a mask [N] of evenly spaced ranks that selects this share of them."""
+    """Return a mask [N] that selects this share of the ranks, evenly spaced."""
     exact = rank.double()
     return ((exact + 1) * share).floor() > (exact * share).floor()
 

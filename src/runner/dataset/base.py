@@ -13,11 +13,11 @@ class Spec:
     """The properties of a dataset that are known before its samples are read.
 
     Args:
-        task: classification (targets are class numbers) or regression (targets are vectors).
+        task: classification (targets are class indices) or regression (targets are vectors).
         in_shape: shape of one input, such as (C, H, W) or (F,).
         out_features: number of classes, or of values in a target.
-        classes: class names; empty for regression. Default: the class numbers.
-        mean: mean of the training inputs per channel, or one for all, after scaling bytes to [0, 1].
+        classes: class names; empty for regression. Default: the class indices as text.
+        mean: mean of the training inputs, one value per channel or one for all, after scaling bytes to [0, 1].
         std: standard deviation of the training inputs, like `mean`.
         standardize: whether to measure `mean` and `std` on the training split.
         standardize_targets: whether to compute the loss in standard deviations of the training targets. Outputs and
@@ -26,7 +26,7 @@ class Spec:
         target_std: standard deviation of all values in the training targets, like `target_mean`.
         columns: column names of the inputs, if they are rows of a table.
         left_out: names of the other columns of the table, such as the target.
-        has_test: whether the publisher has a test set.
+        has_test: whether the dataset comes with a test set of its own.
         kernel: convolution kernel [H, W] that computes the targets from the inputs, if there is one.
     """
 
@@ -56,7 +56,10 @@ class Spec:
 
 
 class Readable(Protocol):
-    """Inputs that are read one at a time, such as image files: `inputs[i]` is a tensor [*in_shape]."""
+    """Inputs that are read one at a time, such as image files: `inputs[i]` is a tensor [*in_shape].
+
+    An attribute `draws = False` states that reading an input draws no random numbers, so that no generator is seeded.
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
@@ -66,8 +69,8 @@ class Samples(NamedTuple):
     """Inputs with their targets, in a fixed order.
 
     Args:
-        inputs: tensor [N, *in_shape], uint8 (images) or float32; or an object that reads one input at a time.
-        targets: class numbers [N], int64, or values [N, out_features], float32.
+        inputs: tensor [N, *in_shape], uint8 (images) or float32, or an object that reads one input at a time.
+        targets: class indices [N], int64, or values [N, out_features], float32.
     """
 
     inputs: Tensor | Readable

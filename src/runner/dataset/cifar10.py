@@ -20,7 +20,7 @@ FOLDER = "cifar-10-batches-bin"
 ARCHIVE = "cifar-10-binary.tar.gz"
 PUBLISHED = Published(f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}", "c32a1d4ab5d03f1284b67883e8d87530")
 TRAIN, TEST = [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"]
-RECORD = 1 + 3 * 32 * 32  # bytes: the class, then the red, green and blue planes
+RECORD = 1 + 3 * 32 * 32  # bytes per image: the class, then the red, green and blue planes
 
 
 @DATASETS.register("cifar10")
@@ -67,7 +67,7 @@ class CIFAR10:
             extract(archive, missing, self.root / FOLDER)
 
     def load(self) -> Pool:
-        """Return uint8 images [N, 3, size, size] and class numbers [N], with a test set.
+        """Return uint8 images [N, 3, size, size] and class indices [N], with a test set.
 
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.
@@ -86,10 +86,10 @@ class CIFAR10:
 
 
 def extract(archive: Path, names: list[str], folder: Path) -> None:
-    """Extract files from the archive atomically.
+    """Extract files from the archive; a crash leaves no incomplete file.
 
     Args:
-        archive: the archive.
+        archive: path of the archive.
         names: names of the files.
         folder: folder to write to.
 
@@ -99,7 +99,7 @@ def extract(archive: Path, names: list[str], folder: Path) -> None:
     try:
         with archive.open("rb") as file:
             found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != PUBLISHED.md5:  # it may not be our download
+        if found != PUBLISHED.md5:  # the user may have put the archive there
             raise tarfile.TarError(f"damaged: its MD5 is {found}, expected {PUBLISHED.md5}")
         folder.mkdir(exist_ok=True)
         with FileLock(folder / ".extract.lock"), tempfile.TemporaryDirectory(dir=folder) as part:
@@ -117,10 +117,10 @@ def extract(archive: Path, names: list[str], folder: Path) -> None:
 
 
 def read_records(path: Path) -> tuple[Tensor, Tensor]:
-    """Read a file of the binary version.
+    """Read one .bin file.
 
     Returns:
-        uint8 images [N, 3, 32, 32] and int64 class numbers [N].
+        Images [N, 3, 32, 32] as uint8, and class indices [N] as int64.
 
     Raises:
         DataError: the file is damaged or has another format; the message names it.

@@ -48,7 +48,7 @@ class CSV:
             self.header = distinct(header, self.path)
             self._check_names(drop)
             answers = [cells[header.index(target)] for _, cells in rows]
-            self.columns = [name for name in header if name not in self.left_out]  # in the order of in_shape
+            self.columns = [name for name in header if name not in self.left_out]  # in the order of the inputs
             if not self.columns or not answers:
                 raise DataError(f"{self.path} has no {'rows' if self.columns else 'input columns'}")
             self.task = task or ("regression" if all(map(is_number, answers)) else "classification")
@@ -71,14 +71,14 @@ class CSV:
         )
 
     def load(self) -> Pool:
-        """Return float32 inputs [N, columns] and class numbers [N] or float32 targets [N, 1]."""
+        """Return float32 inputs [N, columns] and class indices [N] or float32 targets [N, 1]."""
         return Pool(self.samples)
 
     def _check_names(self, drop: tuple[str, ...]) -> None:
-        """Check that the header contains the target and the dropped columns.
+        """Check that the header contains the target and the dropped columns, and that the target is not dropped.
 
         Raises:
-            ValueError: it does not; the message suggests the nearest name.
+            ValueError: a name is wrong; the message suggests the nearest one.
         """
         if self.target not in self.header:
             hint = nearest(self.target, self.header)
@@ -100,6 +100,7 @@ class CSV:
         return torch.tensor(values)
 
     def _class_numbers(self, answers: list[str]) -> Tensor:
+        """Return the class indices [N] of the cells in the target column."""
         numbers = {name: number for number, name in enumerate(self.classes)}
         return torch.tensor([numbers[name] for name in answers])
 

@@ -37,16 +37,15 @@ class Digits:
         )
 
     def load(self) -> Pool:
-        """Return uint8 images [1797, 1, size, size] and class numbers [1797]."""
-        table = torch.from_numpy(
-            np.loadtxt(table_path(), delimiter=",", dtype=np.uint8)
-        )  # per row: 64 pixels from 0 to 16, and the class
+        """Return uint8 images [1797, 1, size, size] and class indices [1797]."""
+        # Each row contains 64 pixels from 0 to 16, then the class.
+        table = torch.from_numpy(np.loadtxt(table_path(), delimiter=",", dtype=np.uint8))
         grey = table[:, :64].float().mul(255 / 16).round().to(torch.uint8).view(-1, 1, 8, 8)
         return Pool(Samples(resize(grey, self.spec.in_shape[-1]), table[:, 64].long()))
 
 
 def table_path() -> Path:
-    """Return the file of the digits in scikit-learn, whose import would take longer than the training."""
+    """Return the path of the digits in scikit-learn, without importing it: that would take longer than the training."""
     package = find_spec("sklearn")
     assert package is not None, "a dependency"
     assert package.origin is not None

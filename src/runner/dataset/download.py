@@ -14,14 +14,14 @@ from runner.errors import DataError
 
 
 class Published(NamedTuple):
-    """The https URL of a file, and the MD5 that its publisher states."""
+    """A file that can be downloaded: its https URL, and the MD5 that its publisher states."""
 
     url: str
     md5: str
 
 
 def download(files: Mapping[str, Published], folder: Path) -> None:
-    """Download files; each one appears in the folder only when it is verified.
+    """Download files; each one appears in the folder only after it has been verified.
 
     Args:
         files: URL and MD5 of each file, by the name under which the dataset looks for it.
@@ -47,7 +47,7 @@ def download(files: Mapping[str, Published], folder: Path) -> None:
 
 
 def _fetch(source: Published, target: Path) -> None:
-    """Download a file and verify it. torchvision's downloader would fall back to plain http.
+    """Download a file and verify it. (torchvision's downloader would fall back to plain http.)
 
     Raises:
         OSError: the download failed, or the file has another MD5.

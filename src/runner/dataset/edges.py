@@ -34,9 +34,9 @@ class Edges:
         self.spec = Spec(task="regression", in_shape=(1, size, size), out_features=(size - 2) ** 2, kernel=KERNEL)
 
     def load(self) -> Pool:
-        """Return images [N, 1, size, size] in [0, 1) and filtered images [N, (size - 2)^2], row by row, both float32.
+        """Return images [N, 1, size, size] in [0, 1) and the filtered images [N, (size - 2)^2], both float32.
 
-        The filter is a cross-correlation, as in `torch.nn.Conv2d`.
+        The filter is a cross-correlation, as in `torch.nn.Conv2d`. The filtered images are flattened row by row.
         """
         generator = torch.Generator().manual_seed(self.draw)
         pictures = torch.rand(self.pictures, 1, self.size, self.size, generator=generator)

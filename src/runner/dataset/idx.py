@@ -16,7 +16,7 @@ def read_idx(path: Path, dims: int) -> Tensor:
     """Read an IDX file of unsigned bytes, plain or compressed with gzip.
 
     Args:
-        path: the file.
+        path: file to read.
         dims: expected number of dimensions.
 
     Returns:
@@ -31,7 +31,7 @@ def read_idx(path: Path, dims: int) -> Tensor:
             data = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    magic = bytes([0, 0, 8, dims])  # 8: unsigned bytes
+    magic = bytes([0, 0, 8, dims])  # 8 stands for unsigned bytes
     if data[:4] != magic:
         raise DataError(
             f"{path}: not an IDX file with {dims} dimensions: it starts with {data[:4]!r}, expected {magic!r}"

@@ -12,7 +12,7 @@ from runner.dataset.picture import picture_files, read_picture
 from runner.errors import DataError
 from runner.registry import DATASETS
 
-# Statistics of ImageNet, as torchvision's models expect them, for color and for gray images.
+# Mean and standard deviation of ImageNet by number of channels, as torchvision's models expect them.
 MEAN: dict[int, tuple[float, ...]] = {1: (0.449,), 3: (0.485, 0.456, 0.406)}
 STD: dict[int, tuple[float, ...]] = {1: (0.226,), 3: (0.229, 0.224, 0.225)}
 
@@ -60,7 +60,7 @@ class ImageFolder:
         )
 
     def load(self) -> Pool:
-        """Return uint8 images [channels, size, size], which are read one at a time, and class numbers [N].
+        """Return uint8 images [channels, size, size], to be read one at a time, and class indices [N].
 
         Raises:
             DataError: a class has no images.
@@ -87,7 +87,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the class folders, sorted.
 
     Raises:
-        ValueError: there are none.
+        ValueError: the folder contains none.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:

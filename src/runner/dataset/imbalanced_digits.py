@@ -32,7 +32,7 @@ class ImbalancedDigits:
         self.spec = self.digits.spec
 
     def load(self) -> Pool:
-        """Return uint8 images [N, 1, size, size] and class numbers [N], in the original order."""
+        """Return uint8 images [N, 1, size, size] and class indices [N], in the original order."""
         inputs, targets = self.digits.load().samples
         assert isinstance(inputs, Tensor)
         kept = torch.cat([left(targets == digit, share) for digit, share in enumerate(self.shares)]).sort().values
@@ -40,11 +40,11 @@ class ImbalancedDigits:
 
 
 def left(members: Tensor, share: float) -> Tensor:
-    """Return the indices of evenly spaced samples of a class.
+    """Return the indices of the samples of a class to keep, evenly spaced among all of them.
 
     Args:
-        members: mask [N] of the class.
-        share: share of the samples, rounded up.
+        members: mask [N] of the samples of the class.
+        share: share of them to keep; the number is rounded up.
     """
     indices = members.nonzero().squeeze(1)
     count = ceil(share * len(indices))

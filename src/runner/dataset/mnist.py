@@ -65,7 +65,7 @@ class MNIST:
             download(missing, self.root / self.places[-1])
 
     def load(self) -> Pool:
-        """Return uint8 images [N, 1, size, size] and class numbers [N], with a test set.
+        """Return uint8 images [N, 1, size, size] and class indices [N], with a test set.
 
         Raises:
             DataError: a file is missing and cannot be downloaded, or is damaged.

@@ -21,7 +21,7 @@ def read_picture(path: Path, in_shape: tuple[int, int, int]) -> Tensor:
     """Read a PNG or JPEG file of any size and color mode.
 
     Args:
-        path: the file.
+        path: file to read.
         in_shape: number of channels (1 or 3), height and width of the result.
 
     Returns:
@@ -34,9 +34,9 @@ def read_picture(path: Path, in_shape: tuple[int, int, int]) -> Tensor:
 
     channels, height, width = in_shape
     try:
-        # Only these formats: for others Pillow may start another program, such as Ghostscript for EPS.
+        # Only these two formats, because for others Pillow may run another program, such as Ghostscript for EPS.
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            deep = image.mode.startswith("I")  # 16 bits per pixel, which Pillow would clip at 255
+            deep = image.mode.startswith("I")  # 16 bits per pixel, which Pillow's conversion would clip at 255
             eight = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
             mode = "RGB" if channels == 3 else "L"
             pixels = np.asarray(eight if eight.mode == mode else eight.convert(mode))

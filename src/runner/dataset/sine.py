@@ -7,7 +7,7 @@ import torch
 from runner.dataset.base import Pool, Samples, Spec
 from runner.registry import DATASETS
 
-SHORTEST, LONGEST = 8.0, 32.0  # values per period
+SHORTEST, LONGEST = 8.0, 32.0  # range of the periods, in values
 
 
 @DATASETS.register("sine")
@@ -35,7 +35,7 @@ class Sine:
         self.spec = Spec(task="regression", in_shape=(length, 1), out_features=length)
 
     def load(self) -> Pool:
-        """Return inputs [waves, length, 1] and the values that follow [waves, length], both float32."""
+        """Return segments [waves, length, 1] and the segments that follow them [waves, length], both float32."""
         generator = torch.Generator().manual_seed(self.draw)
         period = SHORTEST + (LONGEST - SHORTEST) * torch.rand(self.waves, 1, generator=generator)
         phase = torch.rand(self.waves, 1, generator=generator)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from runner.errors import DataError
 
-NAMED = 8  # largest number of names in a message
+NAMED = 8  # maximum number of names in a message
 
 
 class NotANumber(DataError):
-    """A cell is not a number; the message names file, line and column."""
+    """A cell is not a number; the message names the file, the line and the column."""
 
     def __init__(self, path: Path, line: int, column: str, cell: str) -> None:
         self.column = column
@@ -46,15 +46,15 @@ def read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def read_table(
     path: Path, size: int, columns: Sequence[str] = (), left_out: Sequence[str] = ()
 ) -> Iterator[tuple[int, list[float]]]:
-    """Yield the line number and the inputs of each row, in the column order of the training.
+    """Yield the line number and the inputs of each row, in the column order of the training data.
 
     With a header, columns are matched by name and may have any order. Without one, they are matched by position.
 
     Args:
-        path: the CSV file.
+        path: CSV file to read.
         size: number of values in an input.
-        columns: names of the inputs in the training; empty if they have none.
-        left_out: names of further columns that are ignored, such as the target.
+        columns: column names of the training inputs; empty if they have none.
+        left_out: names of further columns, such as the target, which are ignored.
 
     Raises:
         DataError: the file cannot be read, a column is missing or unknown, a cell is not a number, or a row has the
@@ -75,16 +75,16 @@ def read_table(
 def match_header(
     path: Path, first: tuple[int, list[str]], columns: Sequence[str], left_out: Sequence[str]
 ) -> list[int] | None:
-    """Return the position of each column; None if the first row contains numbers instead of names.
+    """Return the position of each input column; None if the first row contains numbers instead of names.
 
     Args:
-        path: the file, for messages.
+        path: file, for messages.
         first: line number and cells of the first row.
-        columns: names of the inputs in the training.
-        left_out: names of further columns that are ignored.
+        columns: column names of the training inputs; empty if they have none.
+        left_out: names of further columns, which are ignored.
 
     Raises:
-        DataError: the first row is neither; the message lists the missing and the unknown names.
+        DataError: the first row contains neither; the message lists the missing and the unknown names.
     """
     line, cells = first
     missing = [name for name in columns if name not in cells]
@@ -105,10 +105,10 @@ def match_header(
 
 
 def distinct(names: list[str], path: Path) -> list[str]:
-    """Return the column names.
+    """Return the column names if they are distinct.
 
     Raises:
-        DataError: two are equal.
+        DataError: two columns have the same name.
     """
     if len(set(names)) < len(names):
         raise DataError(f"{path}: two columns have the same name in {', '.join(names)}")
@@ -135,7 +135,7 @@ def is_number(cell: str) -> bool:
 
 
 def _is_name(cell: str) -> bool:
-    """Return whether a cell is a name, rather than a mistyped number such as 0,5 or nan."""
+    """Return whether a cell is a name, rather than nan or a mistyped number such as 0,5."""
     try:
         float(cell)
     except ValueError:
@@ -144,7 +144,7 @@ def _is_name(cell: str) -> bool:
 
 
 def _named(start: str, names: Sequence[str]) -> str:
-    """Return the first names after a start; "" if there are none."""
+    """Return `start` followed by the first names; "" if there are none."""
     if not names:
         return ""
     return start + ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -1,4 +1,5 @@
-"""Losses: from outputs [B, F] and targets to a number, or with reduction none to one for each sample.
+"""Losses: modules that map outputs [B, F] and targets to a scalar, or with `reduction=none` to unreduced values.
 
-A loss states with `targets=` what it compares the outputs with: `classes` (numbers [B]) or `values` ([B, F]).
+A loss is registered with the targets that it compares the outputs with: `classes` (class indices [B]) or `values`
+([B, F]).
 """

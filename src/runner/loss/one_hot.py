@@ -8,7 +8,7 @@ class OneHot(nn.Module):
     """Apply a loss to one-hot encoded class targets.
 
     Args:
-        loss: loss of outputs and targets of shape [B, classes].
+        loss: loss that takes outputs and targets of shape [B, classes].
         classes: number of classes.
 
     Shapes:

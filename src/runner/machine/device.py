@@ -1,4 +1,4 @@
-"""Choice of the device that a run computes on."""
+"""The choice of the device for a run."""
 
 import torch
 

@@ -42,7 +42,7 @@ class World:
 
     @property
     def salt(self) -> tuple[int, ...]:
-        """The part of a seed's purpose that differs between ranks; empty for rank 0, as in a single process."""
+        """What to append to the purpose of a seed so that ranks differ; empty for rank 0, as in a single process."""
         return () if self.leads else (self.rank,)
 
     def share(self, samples: Tensor) -> Tensor:
@@ -50,9 +50,9 @@ class World:
         return samples if self.size == 1 else samples.tensor_split(self.size)[self.rank]
 
     def add_up_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Sum the gradients over all ranks, in one message.
+        """Sum the gradients over all ranks with a single all-reduce.
 
-        A missing gradient counts as zero, because another rank may have one.
+        A missing gradient counts as zero, because another rank may have one for the same parameter.
         """
         if self.size == 1:
             return
@@ -69,7 +69,7 @@ class World:
             part.copy_(total.view_as(part))
 
     def totals(self, numbers: Sequence[float]) -> list[float]:
-        """Return the sum of each number over all ranks, without synchronizing the device."""
+        """Return the sum of each number over all ranks. The numbers stay on the CPU."""
         if self.size == 1:
             return list(numbers)
         message = torch.tensor(numbers, dtype=torch.float64)
@@ -100,9 +100,9 @@ class World:
         return values[0]
 
     def align(self, module: nn.Module) -> None:
-        """Broadcast the buffers of a module, such as the statistics of batch normalization, before a validation.
+        """Broadcast the buffers of a module from rank 0, such as the running statistics of batch normalization.
 
-        During training, each rank has its own.
+        This comes before a validation, because during training each rank has its own buffers.
         """
         if self.size > 1:
             with explained_errors():
@@ -135,7 +135,7 @@ def joined(device: torch.device) -> Iterator[World]:
 
 @contextmanager
 def explained_errors() -> Iterator[None]:
-    """Turn errors of torch.distributed into a RunnerError."""
+    """Raise errors of torch.distributed as a RunnerError, whose message names the cause."""
     try:
         yield
     except RuntimeError as error:

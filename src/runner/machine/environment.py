@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 PACKAGES = ("runner", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "pydantic", "tensorboard")
-MOST_BYTES = 1_000_000
+MOST_BYTES = 1_000_000  # of git's output
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _version(name: str) -> str | None:
 
 
 def _diff() -> str | None:
-    """Return the changes since the last commit, without running programs from the repository's own settings."""
+    """Return the changes since the last commit, without running programs that the repository's git settings name."""
     settings = {"core.fsmonitor": "false"}
     filters = _git(["config", "--show-scope", "--name-only", "--get-regexp", r"^filter\."]) or ""
     for line in filters.splitlines():
@@ -55,7 +55,12 @@ def _diff() -> str | None:
 
 
 def _git(arguments: list[str], settings: Mapping[str, str] = MappingProxyType({})) -> str | None:
-    """Return the output of git, up to `MOST_BYTES`; None without a repository or without git."""
+    """Return the output of a git command, at most `MOST_BYTES`; None without a repository or without git.
+
+    Args:
+        arguments: arguments of git.
+        settings: git settings for this command only, by key.
+    """
     first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
     environment = os.environ | {"GIT_CONFIG_COUNT": str(first + len(settings))}
     for number, (key, value) in enumerate(settings.items(), first):

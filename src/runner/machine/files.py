@@ -10,7 +10,7 @@ from filelock import FileLock
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that a crash leaves the old or the new contents, never a part.
+    """Write a file so that a crash leaves either the old or the new contents, never a part of them.
 
     The data is written to a temporary file in the same folder, synced to the disk, and renamed.
 
@@ -41,12 +41,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock file, which the system releases when the process dies.
+    """Hold the lock of a file, which the operating system releases when the process dies.
 
-    Forked children, such as DataLoader workers, do not hold it: filelock closes the file in them.
+    Forked children, such as DataLoader workers, do not hold it, because filelock closes the file in them.
 
     Args:
-        path: the lock file, in an existing folder.
+        path: lock file, in an existing folder.
         wait: whether to wait while another process holds the lock.
 
     Raises:
@@ -60,12 +60,12 @@ def system_lock(path: Path, wait: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # still locked: filelock does not lock a file that has been deleted
+            path.unlink(missing_ok=True)  # while still locked: filelock does not lock a file that has been deleted
 
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Exclude other processes that work on the same file, also on other machines that share the folder.
+    """Let one process at a time work on a file, including processes on other machines that share the folder.
 
     Raises:
         OSError: the folder does not exist, or the file system has no locks.

@@ -4,7 +4,7 @@ import os
 
 from runner.errors import ConfigError
 
-NEEDED = ("WORLD_SIZE", "RANK", "MASTER_ADDR")  # one alone may be left from another launcher
+NEEDED = ("WORLD_SIZE", "RANK", "MASTER_ADDR")  # all must be set, because other launchers set some of them
 
 
 def world_size() -> int:

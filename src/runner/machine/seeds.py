@@ -1,4 +1,4 @@
-"""Random numbers as a function of the seed, their purpose and the epoch, never of earlier draws."""
+"""Random numbers that depend on the seed, their purpose and the epoch, never on earlier draws."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ def derive(seed: int, *purpose: str | int) -> int:
 
 
 def generator(seed: int, *purpose: str | int) -> Generator:
-    """Return a CPU generator for one purpose; the draws are the same for every device."""
+    """Return a CPU generator for one purpose; its draws are the same whatever the device of the run."""
     return Generator().manual_seed(derive(seed, *purpose))
 
 
@@ -35,7 +35,7 @@ def seed_cpu(seed: int) -> None:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Use deterministic algorithms on an accelerator; those on the CPU are deterministic already."""
+    """Use deterministic algorithms on an accelerator; those on the CPU are deterministic anyway."""
     if device.type != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
         torch.use_deterministic_algorithms(True)

@@ -9,17 +9,17 @@ if TYPE_CHECKING:  # avoids importing torch in the driver of a sweep
     from runner.machine.distributed import World
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-SAME_REQUEST = 0.25  # seconds; Ctrl-C may arrive twice, from the terminal and from the launcher, and counts once
+SAME_REQUEST = 0.25  # seconds within which signals count once: Ctrl-C may arrive from the terminal and the launcher
 
 
 class Stop:
     """A context in which SIGINT, SIGTERM and SIGUSR1 set `requested`.
 
-    Unless `can_wait` is set, they also raise KeyboardInterrupt, which libraries do not treat as an error.
+    Unless `can_wait` is set, they also raise KeyboardInterrupt, because libraries do not catch it as they do errors.
 
     Args:
-        also: further signals.
-        world: processes that stop after the same step; `requested` is then set by `agree`.
+        also: further signals that do the same.
+        world: processes that must stop after the same step; `requested` is then set by `agree`.
     """
 
     def __init__(self, *also: signal.Signals, world: "World | None" = None) -> None:
@@ -34,11 +34,11 @@ class Stop:
 
     @property
     def requested(self) -> signal.Signals | None:
-        """The signal, or None; with several processes, only after all have agreed."""
+        """The received signal, or None. With several processes, it is set only after all of them have agreed."""
         return self._heard if self.world is None or not self.can_wait else self._agreed
 
     def agree(self) -> None:
-        """Stop if any rank has received a signal. All ranks call this after the same step."""
+        """Agree to stop if any rank has received a signal. All ranks call this after the same step."""
         if self.world is not None and self.world.any(self._heard is not None):
             self._agreed = self._heard or signal.SIGTERM
 
@@ -67,7 +67,7 @@ class Stop:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Raise the signal again, for the handler that was installed before. Call this after the context."""
+        """Raise the signal again, for the handler that was installed before. Call this after leaving the context."""
         if self.requested is not None:
             signal.raise_signal(self.requested)
 

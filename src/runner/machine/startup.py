@@ -4,7 +4,7 @@
 def speed_up() -> None:
     """Import torch and apply the optimizations in `runner.speed`, a folder that may be deleted.
 
-    Call it where a command begins to need torch: `--help` and errors in a config do without.
+    Call this where a command begins to need torch. `--help` and messages about a config do not need it.
     """
     try:
         from runner.speed import enable

@@ -57,14 +57,14 @@ class Recurrent(nn.Module):
             layers,
             batch_first=True,
             bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,  # torch warns about dropout with a single layer
+            dropout=dropout if layers > 1 else 0.0,  # torch warns if dropout is set for a single layer
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * hidden_size if bidirectional else hidden_size, out_features)
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.recurrent(as_steps(inputs))
-        if self.recurrent.bidirectional:  # the backward direction ends at the first step
+        if self.recurrent.bidirectional:  # the final hidden state of the backward direction is at the first step
             forward, backward = outputs.chunk(2, dim=2)
             end = torch.cat([forward[:, -1], backward[:, 0]], dim=1)
         else:

@@ -16,10 +16,10 @@ class Kind(NamedTuple):
     """The torch module behind a layer name.
 
     Args:
-        make: the module's class.
+        make: class of the module.
         value: argument that a bare value sets: `linear: 64` means `linear: {out_features: 64}`.
         inferred: argument taken from the input shape unless it is given.
-        axis: dimension of the input shape, without the batch, that `inferred` is taken from.
+        axis: dimension of the input shape, not counting the batch, from which `inferred` is taken.
     """
 
     make: Callable[..., nn.Module]
@@ -45,7 +45,7 @@ LAYERS = {
     "gelu": Kind(nn.GELU),
     "sigmoid": Kind(nn.Sigmoid),
     "tanh": Kind(nn.Tanh),
-    # dim=1: over the classes or the channels.
+    # dim=1 is the dimension of the classes or channels.
     "softmax": Kind(partial(nn.Softmax, 1)),
     "log_softmax": Kind(partial(nn.LogSoftmax, 1)),
     "max_pool1d": Kind(nn.MaxPool1d, "kernel_size"),
@@ -107,14 +107,14 @@ class Sequential(nn.Module):
 
 
 def read(entry: str | dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    """Parse one entry of the list.
+    """Parse one entry of `layers`.
 
     Args:
         entry: a name, or a name with its arguments.
         where: key of the entry, for messages.
 
     Returns:
-        The layer's name and its arguments by name.
+        The name of the layer, and its arguments by name.
 
     Raises:
         ValueError: the layer or an argument is unknown, or a required argument is missing.
@@ -177,7 +177,7 @@ def fit(name: str, arguments: dict[str, Any], shape: tuple[int, ...], where: str
     Args:
         name: name of the layer in `LAYERS`.
         arguments: its arguments; the inferred one may be missing.
-        shape: shape of one input, without the batch.
+        shape: shape of one input, not counting the batch.
         where: key of the entry, for messages.
 
     Returns:

@@ -36,7 +36,7 @@ def torchvision_model(
     Source:
         https://pytorch.org/vision/stable/models.html#classification links the paper of each model.
     """
-    from runner.vision import torchvision  # imported late: it takes about a second
+    from runner.vision import torchvision  # imported only here, because it takes about a second
 
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
@@ -45,7 +45,7 @@ def torchvision_model(
         raise ValueError(f"pretrained weights are not supported: found weights={weights}, allowed: null")
     if len(in_shape) != 3:
         raise ValueError(f"needs images of shape (C, H, W), found {tuple(in_shape)}")
-    # RegNet computes its layer widths with tensors, which hold no values on the meta device.
+    # RegNet computes its layer widths with tensors, which have no values on the meta device.
     device = torch.get_default_device()
     with torch.device("cpu" if arch.startswith("regnet") else device):
         try:
@@ -75,7 +75,7 @@ def extras(arch: str, in_shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def adapt_channels(model: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one with the given number of input channels, if it differs."""
+    """Replace the first convolution, unless it already has the given number of input channels."""
     name, old = next((name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
     if old.in_channels == channels:
         return

@@ -24,4 +24,4 @@ TORCH: dict[str, type[optim.Optimizer]] = {
     "sgd": optim.SGD,
 }
 for name, optimizer in TORCH.items():
-    OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it views all gradients as one vector
+    OPTIMIZERS.register(name, contiguous=name == "lbfgs")(optimizer)  # it calls view(-1) on each gradient

@@ -1,4 +1,4 @@
-"""Late first gradients in fused SGD."""
+"""A workaround for parameters of fused SGD that get their first gradient late."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from torch.optim import SGD, Optimizer
 def allow_late_gradients(optimizer: Optimizer) -> None:
     """Let parameters get their first gradient after the first step, for which torch's fused SGD raises a TypeError.
 
-    A hook before each step creates their momentum buffers; it removes itself when all parameters have one.
+    This happens if a part of the model is not used in the first steps. A hook before each step creates the missing
+    momentum buffers; it removes itself when all parameters have one.
     """
     if not isinstance(optimizer, SGD) or not all(group["fused"] for group in optimizer.param_groups):
         return

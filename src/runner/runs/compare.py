@@ -13,7 +13,7 @@ from runner.tracking.results import DONE
 
 MORE_IS_BETTER = ("accuracy", "r2")
 # fmt: off
-MINOR = (  # keys that do not change the result of a run, shown only if they were typed
+MINOR = (  # prefixes of keys that do not change the result of a run; these are shown only if they were typed
     "logger.", "trainer.log_every", "trainer.profile", "trainer.eval_batch_size", "trainer.checkpoint.every_",
     "trainer.checkpoint.keep_last", "dataset.root", "dataset.workers", "dataset.in_memory", "optim.fused",
 )
@@ -21,7 +21,7 @@ MINOR = (  # keys that do not change the result of a run, shown only if they wer
 
 
 class Comparison:
-    """Rows and groups of some runs.
+    """A comparison of runs: their rows, and the groups of runs that differ only in seed or fold.
 
     Args:
         runs: runs in the order of their rows.
@@ -37,7 +37,7 @@ class Comparison:
 
         Args:
             run: run to show.
-            keys: config keys; None for all in which the runs differ.
+            keys: config keys to include; None for all in which the runs differ.
         """
         seconds = run.results.get("seconds", {}).get("total")
         own = {key: run.config[key] for key in (self.keys if keys is None else keys) if key in run.config}
@@ -75,7 +75,11 @@ class Comparison:
 
     @cached_property
     def main_keys(self) -> list[str]:
-        """The keys that were typed, and those whose difference does not follow from the choice of a component."""
+        """The keys that were typed, and those that differ between runs with the same component.
+
+        Values that differ only because another component was chosen, such as the default optim.lr of Adam, are not
+        main keys.
+        """
         configs = [run.config for run in self.runs if run.config]
         typed = {key for run in self.runs for key in typed_keys(run)}
 
@@ -104,7 +108,7 @@ class Comparison:
         return [group for group in groups if group.n > 1]
 
     def group_rows(self) -> list[dict[str, Any]]:
-        """Return a row for each group: number of runs, means, and the main keys in which the groups differ."""
+        """Return a row for each group: the number of runs, the means, and the main keys in which the groups differ."""
         groups = self.groups()
         keys = set(differing(group.keys for group in groups))
         return [

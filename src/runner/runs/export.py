@@ -1,4 +1,4 @@
-"""Export of a run's model for other programs, with a description of its inputs and outputs."""
+"""Export a run's model for other programs, with a description of its inputs and outputs."""
 
 import importlib
 import json
@@ -18,10 +18,10 @@ from runner.training.parts import Parts
 
 
 class Standalone(nn.Module):
-    """A model with the runner's input normalization included; it takes the dataset's raw inputs.
+    """A model that takes the raw inputs of the dataset, because it includes their normalization.
 
     Args:
-        model: model of normalized inputs.
+        model: model that takes normalized inputs.
         mean: mean of the inputs, broadcastable to them; uint8 inputs are divided by 255 first.
         std: standard deviation of the inputs, broadcastable to them.
         bytes_in: whether the inputs are uint8.
@@ -47,9 +47,9 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
     Args:
         config: config of the run.
         folder: run folder.
-        checkpoint: `best`, `last` or a checkpoint file.
-        kind: `safetensors` (the state dict only), `torch.export` or `onnx` (the whole computation).
-        output: file to write; None for `export/` in the run folder.
+        checkpoint: `best`, `last`, or the path of a checkpoint.
+        kind: `safetensors` (only the state dict), `torch.export` or `onnx` (the whole computation).
+        output: file to write; None: a file in `export/` in the run folder.
 
     Returns:
         The paths of the model and of its description.
@@ -109,6 +109,7 @@ def describe(parts: Parts, checkpoint: Path, kind: str, inputs: Tensor) -> dict[
 
 
 def write_safetensors(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the state dict of the model, without the normalization; the description becomes the file's metadata."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous().clone() for name, tensor in module.model.state_dict().items()}
@@ -116,10 +117,12 @@ def write_safetensors(module: Standalone, inputs: Tensor, target: Path, descript
 
 
 def write_torch_export(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the model as a program of torch.export, traced with the inputs."""
     torch.export.save(exported(module, inputs), target)
 
 
 def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
+    """Write the model as ONNX, traced with the inputs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings inside the exporter
         program = torch.onnx.export(
@@ -130,7 +133,7 @@ def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: di
 
 
 def exported(module: Standalone, inputs: Tensor) -> torch.export.ExportedProgram:
-    """Return the exported program, with a dynamic batch size."""
+    """Return the model as an exported program with a dynamic batch size."""
     return torch.export.export(module, (inputs,), dynamic_shapes={"inputs": {0: torch.export.Dim("batch")}})
 
 

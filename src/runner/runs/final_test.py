@@ -41,12 +41,12 @@ def test_best(trainer: Trainer, tracker: Tracker, results: Results) -> None:
     try:
         draw(parts, all_outputs, all_targets, tracker.folder)
         tracker.pictures(step)
-    except Exception:  # the run is complete without them
+    except Exception:  # the run is complete even without plots
         log.warning("the plots could not be drawn", exc_info=True)
 
 
 def draw(parts: Parts, outputs: Tensor, targets: Tensor, folder: Path) -> None:
-    """Draw plots/ from the outputs and targets of the test split."""
-    from runner.tracking.pictures import draw_pictures  # imports matplotlib, which is slow
+    """Draw the files in plots/ from the outputs and targets of the test split."""
+    from runner.tracking.pictures import draw_pictures  # imported late, because it imports matplotlib, which is slow
 
     draw_pictures(parts, outputs, targets, folder)

@@ -1,4 +1,4 @@
-"""Run folders: created atomically, and locked while a process uses them."""
+"""Run folders: each is created by one process only, and locked while a process uses it."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from filelock import Timeout
 from runner.errors import ConfigError, RunnerError
 from runner.machine.files import system_lock
 
-LONGEST_NAME = 80
+LONGEST_NAME = 80  # bytes
 
 
 def safe_name(name: str, longest: int = LONGEST_NAME) -> str:
@@ -41,7 +41,7 @@ def make_run_folder(root: Path, name: str, now: datetime | None = None) -> Path:
 
 
 def make_folder(parent: Path, name: str) -> Path:
-    """Create `parent/name`, with a suffix if it exists; no two processes get the same folder.
+    """Create `parent/name`, with a suffix -2, -3, ... if it exists. No two processes get the same folder.
 
     Raises:
         ConfigError: the folder cannot be created.
@@ -63,7 +63,7 @@ def make_folder(parent: Path, name: str) -> Path:
 
 
 def fill_run_folder(folder: Path) -> Path:
-    """Create the folders in a run folder, and the run folder itself if it does not exist."""
+    """Create the folders inside a run folder, and the run folder itself if it does not exist."""
     for part in ("checkpoints", "plots"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     return folder

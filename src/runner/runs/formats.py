@@ -48,7 +48,7 @@ def render_markdown(comparison: Comparison) -> str:
 
 
 def render_table(comparison: Comparison, width: int) -> str:
-    """Return a table of the runs, and one of the groups with the names of their runs below it."""
+    """Return a table of the runs, and a table of the groups followed by the names of their runs."""
     if comparison.chosen is not None:
         return "\n".join(text_table(comparison.shown())) + "\n"
     lines, left_out = fitted_table(comparison.shown(), width)
@@ -68,7 +68,7 @@ def render_table(comparison: Comparison, width: int) -> str:
 
 
 def cut_list(names: Sequence[str], width: int) -> str:
-    """Return as many comma-separated names as fit a width."""
+    """Return as many of the first names as fit a width, separated by commas."""
     for count in range(len(names), 0, -1):
         text = ", ".join(names[:count]) + (", ..." if count < len(names) else "")
         if len(text) <= width:

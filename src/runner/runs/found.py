@@ -1,4 +1,4 @@
-"""Finding the runs below some folders, and reading their configs and results."""
+"""Find the runs below folders, and read their configs and results."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 from runner.tracking.results import FILE, read_results
 
-IGNORED = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # keys that change no result
+IGNORED = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # keys that do not change results
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Run:
     Args:
         folder: run folder.
         name: path relative to the deepest common folder of all runs.
-        status: status in results.json, or what is damaged.
-        config: config values by dotted key, without those that change no result; empty if config.yaml is damaged.
+        status: status in results.json, or which file is damaged.
+        config: config values by dotted key, without those that do not change results; empty if config.yaml is damaged.
         results: contents of results.json; empty if it is damaged.
     """
 
@@ -44,7 +44,7 @@ class Run:
 
 
 def typed_keys(run: Run) -> Iterator[str]:
-    """Yield the config key of each override of a run; `optim.name` for the choice `optim=adam`."""
+    """Yield the config key of each override of a run: `optim.lr` for `optim.lr=0.1`, `optim.name` for `optim=adam`."""
     overrides = run.results.get("overrides")
     for text in overrides if isinstance(overrides, list) else []:
         key = str(text).lstrip("+~").partition("=")[0]

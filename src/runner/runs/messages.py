@@ -55,7 +55,7 @@ def names_of(parts: Parts, parameters: list[Tensor]) -> list[str]:
 
 
 def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
-    """Return lines on speed, recall per class, and the weights of tiny models.
+    """Return lines about the speed, the recall per class, and the weights of tiny models.
 
     Args:
         parts: parts of the run.

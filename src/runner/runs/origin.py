@@ -1,4 +1,4 @@
-"""The directory that a run was started in, which the relative paths in its config refer to."""
+"""The directory in which a run was started, to which relative paths in its config refer."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ def started_in(folder: Path) -> Path | None:
 
 
 def with_paths_of(folder: Path, config: Config, overrides: Sequence[str] = ()) -> Config:
-    """Resolve relative data paths against the directory that the run was started in, if they do not exist here.
+    """Resolve relative data paths that do not exist here against the directory in which the run was started.
 
     Args:
         folder: run folder.
@@ -41,7 +41,7 @@ def with_paths_of(folder: Path, config: Config, overrides: Sequence[str] = ()) -
 
 
 def with_origin(folder: Path, error: ConfigError) -> ConfigError:
-    """Add a line with the directory that the run was started in, if missing files or plugins may be there."""
+    """Return the error with the directory in which the run was started, if missing files or plugins may be there."""
     start = started_in(folder)
     missing = any(line.startswith("plugins: ") or "there is no such" in line for line in error.problems)
     if start is None or start == Path.cwd() or not missing:

@@ -1,4 +1,4 @@
-"""A comparison as one self-contained HTML page: a sortable table, learning curves, metrics against config values."""
+"""A comparison as a self-contained HTML page: a sortable table, learning curves, metrics against config values."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from runner.tracking.metrics_csv import read_curves
 from runner.tracking.results import plain
 
 TEMPLATE = Path(__file__).with_name("page.html")
-POINTS = 200  # maximum number of points of a curve
+POINTS = 200  # about the maximum number of points of a curve
 
 
 def page(comparison: Comparison) -> str:
-    """Return the page, with its data and script inside."""
+    """Return the page as HTML, including its data and its script."""
     data = {
         "summary": summary(comparison),
         "keys": comparison.keys,
@@ -32,7 +32,7 @@ def page(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Return the number of runs of each status."""
+    """Return the number of runs with each status, in words."""
     found = [run.status for run in comparison.runs]
     return ", ".join(f"{found.count(status)} {status}" for status in dict.fromkeys(sorted(found)))
 

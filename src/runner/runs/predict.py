@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on a split, and predictions for image files and tables."""
+"""Evaluate a trained model on a split, and predict for image files and tables."""
 
 import json
 import sys
@@ -27,13 +27,13 @@ def trained(config: Config, folder: Path, checkpoint: str) -> tuple[Parts, Path]
     Args:
         config: config of the run.
         folder: run folder.
-        checkpoint: `best`, `last` or a checkpoint file.
+        checkpoint: `best`, `last`, or the path of a checkpoint.
 
     Returns:
         The parts, and the path of the checkpoint.
 
     Raises:
-        ConfigError: the checkpoint does not exist, or the dataset has other classes than the model.
+        ConfigError: the checkpoint does not exist, or the classes of the dataset are not those of the model.
         CheckpointError: the checkpoint is damaged or does not fit the model.
     """
     path = folder / "checkpoints" / f"{checkpoint}.pt" if checkpoint in ("best", "last") else Path(checkpoint)
@@ -69,9 +69,8 @@ def predict_files(config: Config, folder: Path, checkpoint: str, files: list[Pat
     """Predict for image files, folders of images, and CSV tables.
 
     Returns:
-        A row for each image and for each row of a table, and the number of files that could not be read. For
-        classification, a row has the class, its probability, and the probability of every class; for regression, the
-        outputs.
+        A row for each image and for each row of a table, and the number of files that could not be read. A row contains
+        the predicted class, its probability and the probabilities of all classes; for regression, the outputs.
     """
     parts, _ = trained(config, folder, checkpoint)
     parts.judged.eval()
@@ -99,7 +98,7 @@ def answer(parts: Parts, inputs: Tensor) -> dict[str, Any]:
 
 
 def find_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files, and for a folder all images at any depth below it, sorted."""
+    """Yield the files; for a folder, all images at any depth below it, sorted."""
     for path in paths:
         found = picture_files(path) if path.is_dir() else []
         yield from found or [path]
@@ -135,7 +134,7 @@ def check_output(target: Path | None) -> None:
 
 
 def write_rows(rows: list[dict[str, Any]], target: Path | None) -> str:
-    """Write the rows to a CSV or JSON file, by its suffix; return the message to print.
+    """Write the rows to a CSV or JSON file, as its suffix says; return the message to print.
 
     Without a file, return the rows as CSV.
     """

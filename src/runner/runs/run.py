@@ -42,7 +42,7 @@ class Order:
         config: checked config.
         overrides: overrides as typed; for a resumed run, the new ones.
         resume: whether to continue the run in the folder.
-        swept: in a sweep, the swept keys with the values of this run, for the HPARAMS tab.
+        swept: in a sweep, the swept keys with the values of this run, for TensorBoard's HPARAMS tab.
         should_stop: called with the epoch after each epoch; returns whether to end the run early. None for never.
     """
 
@@ -60,7 +60,7 @@ def run(order: Order, folder: Callable[[], Path]) -> int:
 
     Args:
         order: run to train.
-        folder: function that returns the run folder, creating it if necessary; called on rank 0 only.
+        folder: function that returns the run folder and creates it if necessary; called only on rank 0.
 
     Raises:
         ConfigError: another process uses the folder, or its checkpoint does not fit the config. Nothing was changed.
@@ -124,7 +124,7 @@ def lead(order: Order, world: World, folder: Path) -> int:
 
 
 def lead_logged(order: Order, world: World, folder: Path, results: Results, saved: Snapshot | None) -> int:
-    """Train with the log open, and record the outcome in any case; return the exit code."""
+    """Train with the log open, and record the outcome whatever happens; return the exit code."""
     with Stop(world=world) as stop:
         try:
             try:
@@ -188,7 +188,7 @@ def leave(results: Results, stop: Stop, error: BaseException | None = None) -> i
 
     Args:
         results: results of the run.
-        stop: received signal.
+        stop: context that has received the signal.
         error: error that the signal caused, for run.log.
     """
     results.end("interrupted")

@@ -1,7 +1,7 @@
 """Tables as text, Markdown and CSV, and groups of repeated runs.
 
-A row is a mapping from column to value. Rich's tables cannot cut cells at their beginning or leave out columns that do
-not fit.
+A row is a mapping from column to value. The text tables are our own, because those of Rich cannot cut cells at the
+beginning or leave out columns that do not fit.
 """
 
 import csv
@@ -14,12 +14,12 @@ from typing import Any
 
 REPEATS = ("seed", "dataset.seed", "dataset.fold")  # runs that differ only in these keys are repeats
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # characters that begin a formula in spreadsheets
-LONGEST_CELL = 24
+LONGEST_CELL = 24  # characters
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run among others.
+    """The outcome of a run, to be grouped with those of other runs.
 
     Args:
         name: name of the run.
@@ -34,14 +34,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Group:
-    """Repeats of a run.
+    """Runs that repeat each other: they differ only in seed or fold.
 
     Args:
-        keys: values of the config keys that the runs share.
+        keys: values that these runs share, of the config keys in which the compared runs differ.
         names: names of the runs.
         n: number of runs that are done.
         mean: mean of each metric.
-        std: sample standard deviation of each metric (n - 1), or None for a single value.
+        std: sample standard deviation of each metric (with divisor n - 1); None for a single value.
     """
 
     keys: Mapping[str, Any]
@@ -91,7 +91,7 @@ def without(row: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of all rows, in an order that agrees with that of each row as far as possible."""
+    """Return the columns of all rows, as far as possible in the order in which each row has them."""
     names: list[str] = []
     for row in rows:
         place = 0
@@ -129,7 +129,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def inert(value: Any) -> Any:
-    """Prefix text that a spreadsheet would evaluate as a formula with an apostrophe."""
+    """Return a value that no spreadsheet evaluates: text that looks like a formula is prefixed with an apostrophe."""
     if not isinstance(value, str) or not value.startswith(FORMULAS):
         return value
     try:
@@ -166,8 +166,8 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[str], list[str]]:
     """Fit a table to a width, by cutting long cells and leaving out the last columns.
 
-    The first column may take almost half of the width, others 24 characters. Cells are cut at the beginning, which
-    names in a table usually share.
+    The first column may take almost half of the width, the others up to 24 characters. Cells are cut at the beginning,
+    because the names in a table usually differ at the end.
 
     Returns:
         Lines of at most `width` characters, and the names of the columns left out.
@@ -186,5 +186,5 @@ def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[st
 
 
 def cut(text: str, longest: int) -> str:
-    """Return the end of a text, with an ellipsis if it is longer than `longest`."""
+    """Return a text, or its end after an ellipsis if it is longer than `longest`."""
     return text if len(text) <= longest else "…" + text[len(text) - longest + 1 :]

@@ -1,4 +1,7 @@
-"""Learning-rate schedulers: those of torch, and own ones. `interval` in the YAML file says when they step."""
+"""Learning-rate schedulers: those of torch.optim.lr_scheduler and some of our own.
+
+`interval` in the YAML file states whether the scheduler steps after each step or after each epoch of the training.
+"""
 
 from torch.optim import lr_scheduler
 

@@ -16,13 +16,13 @@ def multistep(optimizer: Optimizer, milestones: list[int], gamma: float = 0.1, l
         optimizer: optimizer whose learning rates are scheduled.
         milestones: numbers of epochs (or steps, for `scheduler.interval=step`), each at least 1 and increasing.
         gamma: factor of each decay.
-        last_epoch: index of the last epoch (or step); -1 to start.
+        last_epoch: index of the last epoch (or step); -1 for a new schedule.
 
     Returns:
         The scheduler.
 
     Raises:
-        ValueError: `milestones` are not increasing, or one is below 1.
+        ValueError: the `milestones` are not increasing, or one is below 1.
     """
     if milestones != sorted(set(milestones)) or min(milestones, default=1) < 1:
         raise ValueError(f"milestones must be increasing and at least 1, found {milestones}")

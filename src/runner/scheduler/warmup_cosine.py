@@ -20,7 +20,7 @@ def warmup_cosine(
         total_steps: number of scheduler steps in the run; the annealing ends with the last one.
         warmup: fraction of `total_steps` spent in the warmup.
         eta_min: final learning rate.
-        last_epoch: index of the last step; -1 to start.
+        last_epoch: index of the last step; -1 for a new schedule.
 
     Returns:
         The scheduler.
@@ -37,7 +37,7 @@ def warmup_cosine(
     warm = min(round(warmup * total_steps), total_steps - 1)
 
     def factor(least: float) -> Callable[[int], float]:
-        """Return the factor of the learning rate as a function of the step; it ends at `least`."""
+        """Return a function from the step to the factor of the learning rate, which ends at `least`."""
 
         def at(step: int) -> float:
             if step < warm:

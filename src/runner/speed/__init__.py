@@ -1,7 +1,7 @@
-"""Make the program start and step faster, and change nothing else.
+"""Optimizations that make start-up and training steps faster, and change nothing else.
 
-`enable` is all that the rest of the program uses, in `runner.machine.startup`. Without this folder every command
-works the same, only slower.
+The rest of the program uses only `enable`, in `runner.machine.startup`. Without this folder, every command works the
+same, only slower.
 """
 
 import gc
@@ -9,15 +9,15 @@ import sys
 
 
 def enable() -> None:
-    """Import torch quickly and let it step faster in this process. A second call changes nothing."""
+    """Import torch, and apply the optimizations to this process. A second call changes nothing."""
     first = "torch" not in sys.modules and gc.isenabled()
     if first:
-        gc.disable()  # a third of the time to import torch is the search for garbage, of which there is none
+        gc.disable()  # the collector takes a third of the time to import torch, and finds no garbage
     try:
         from runner.speed import dynamo, labels, memory
     finally:
         if first:
-            gc.freeze()  # what torch has created stays; later collections skip it
+            gc.freeze()  # torch's objects stay alive, so later collections can skip them
             gc.enable()
     memory.keep_freed_memory()
     if dynamo.import_when_needed():

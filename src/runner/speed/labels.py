@@ -1,7 +1,7 @@
 """Create profiler labels only while a profiler runs.
 
-torch's optimizers label each of their calls for the profiler, which takes several microseconds per call even when
-no profiler runs: 9 to 24 % of a step of a small model.
+torch's optimizers label each of their calls for the profiler. This takes several microseconds per call even if no
+profiler runs: 9% to 24% of a step of a small model.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ profiling = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
 
 
 class _Label(ORIGINAL):
-    """Do nothing unless a profiler runs on entry."""
+    """A label that does nothing unless a profiler runs when it is entered."""
 
     def __enter__(self) -> "_Label":
         if profiling():
@@ -28,7 +28,7 @@ class _Label(ORIGINAL):
 
 
 def label_when_profiled() -> None:
-    """Replace torch's class of labels. torch.compile does not know the new one."""
+    """Replace torch's class of labels. torch.compile does not support the new one."""
     profiler.record_function = _Label  # type: ignore[misc]
 
 

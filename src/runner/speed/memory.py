@@ -10,8 +10,8 @@ NEVER = (1 << 31) - 1
 def keep_freed_memory() -> None:
     """Let glibc keep the memory of freed tensors for those of the next step.
 
-    By default it returns large blocks to the system, which has to clear them before the next use: up to a third of a
-    step of a convolutional network on the CPU. Without glibc nothing changes.
+    By default, glibc returns large blocks to the system, which has to clear them before the next use. This takes up to
+    a third of a step of a convolutional network on the CPU. Without glibc, nothing changes.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

@@ -39,13 +39,13 @@ def run(sweep: Sweep, jobs: Sequence[Job], machine: Machine) -> None:
 
 
 class Files:
-    """The table and the picture in the sweep folder; an error in writing them, such as a full disk, costs no job."""
+    """The table and the picture in the sweep folder. If they cannot be written, print a warning; the jobs continue."""
 
     def __init__(self, table: Table) -> None:
         self.table, self.picture = table, Picture(table)
 
     def save(self) -> None:
-        """Update both files."""
+        """Update the table and the picture."""
         self._write("table", self.table.save)
         self._write("picture", self.picture.save)
 
@@ -65,7 +65,7 @@ class Files:
 
 
 def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
-    """Run the jobs by another launcher of Hydra; return what `launch` returns, None if it fails.
+    """Run the jobs with another launcher of Hydra; return what `launch` returns, or None if it fails.
 
     Raises:
         SweepStopped: a signal came while waiting for the jobs.
@@ -76,7 +76,7 @@ def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
             return launch()
         except KeyboardInterrupt:
             pass
-        except Exception as error:  # the launcher's own way to report failed jobs
+        except Exception as error:  # some launchers report failed jobs in this way
             if not stop.cut_short:
                 console.print(f"warning: {type(error).__name__}: {error}", style="yellow")
                 return None
@@ -86,7 +86,7 @@ def run_elsewhere(sweep: Sweep, launch: Callable[[], Any]) -> Any:
 
 
 def finish(sweep: Sweep) -> int:
-    """Print the results of a sweep; return the exit code: 0 if every job is done, else 1."""
+    """Print the results of a sweep; return the exit code: 0 if all jobs are done, otherwise 1."""
     show_end(Table(sweep), time.monotonic() - sweep.began)
     return int(any(status_of(sweep.path(job)) not in DONE for job in sweep.jobs))
 
@@ -104,7 +104,7 @@ def run_one(folder: Path, number: int) -> float:
 
 
 def best_of(sweep: Sweep, job: Job) -> float:
-    """Return the best metric of a job; infinitely bad for one that is not done, so that a search avoids its values."""
+    """Return the best metric of a job; if it is not done, the worst possible, so that a search avoids its values."""
     results = read_results(sweep.path(job))
     value = (results.get("best") or {}).get("value")
     if results.get("status") in DONE and value is not None:
@@ -118,11 +118,11 @@ def resume(folder: Path, retry_failed: bool, jobs: int | None) -> int:
     Args:
         folder: the sweep folder.
         retry_failed: whether to run failed jobs again.
-        jobs: how many run at a time; None for as many as the sweep was started with.
+        jobs: how many jobs run at a time; None: as many as when the sweep was started.
 
     Raises:
-        ConfigError: sweep.yaml is damaged, the folder is in use, or a job cannot run any more; nothing was changed.
-        SweepStopped: as `run` does.
+        ConfigError: sweep.yaml is damaged, the folder is in use, or a job can no longer run; nothing was changed.
+        SweepStopped: for the same reasons as in `run`.
     """
     refuse_torchrun()
     server.start()

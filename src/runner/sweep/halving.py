@@ -1,7 +1,7 @@
 """Asynchronous successive halving: stop jobs of a sweep that have fallen behind the others.
 
-At rungs of min_epochs * reduction**k epochs a job continues only if it is among the best 1/reduction of the jobs that
-have reached the rung so far. No job waits for another.
+After min_epochs * reduction**k epochs, for k = 0, 1, ..., a job reaches a rung. It continues only if it is among the
+best 1/reduction of the jobs that have reached this rung so far. No job waits for another.
 
 Source:
     Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), in the variant that stops jobs rather
@@ -20,21 +20,21 @@ from runner.tracking.metrics_csv import read_rows
 
 
 def should_stop_in(config: Config, folder: Path) -> Callable[[int], bool] | None:
-    """Return a function that decides after each epoch whether a run stops early; None if none of its sweep do."""
+    """Return a function that decides after each epoch whether a run stops early; None without ASHA."""
     rungs = Rungs.of(config, folder)
     return None if rungs is None else rungs.is_behind
 
 
 @dataclass(frozen=True)
 class Rungs:
-    """Compare a run with the other runs of its sweep, by their metrics.csv.
+    """The rungs of a run, at which it is compared with the other runs of its sweep by their metrics.csv.
 
     Args:
         folder: the run folder.
         metric: the metric to compare.
         mode: min or max.
         first: the epoch of the first rung.
-        reduction: the ratio of the epochs of successive rungs.
+        reduction: the ratio between the epochs of successive rungs.
     """
 
     folder: Path
@@ -45,14 +45,14 @@ class Rungs:
 
     @classmethod
     def of(cls, config: Config, folder: Path) -> "Rungs | None":
-        """Return the rungs of a run; None outside a sweep, and in one without rungs."""
+        """Return the rungs of a run; None if it does not belong to a sweep that uses ASHA."""
         asha, keep = config.sweep.asha, config.trainer.checkpoint
         if asha.min_epochs is None or not (folder.parent / FILE).is_file():
             return None
         return cls(folder, keep.metric, keep.mode, asha.min_epochs, asha.reduction)
 
     def is_rung(self, epoch: int) -> bool:
-        """Return whether an epoch ends at a rung."""
+        """Return whether the run reaches a rung at the end of an epoch."""
         distance = self.first
         while distance < epoch:
             distance *= self.reduction
@@ -65,15 +65,15 @@ class Rungs:
         own = self.value(self.folder, epoch)
         others = [self.value(table.parent, epoch) for table in self.folder.parent.glob(f"*/{METRICS}")]
         reached = [value for value in others if value is not None]
-        if own is None:  # not validated yet, or an unreadable table
+        if own is None:  # there was no validation yet, or metrics.csv cannot be read
             return False
         better = sum(value < own for value in reached)
         return better >= max(1, len(reached) // self.reduction)
 
     def value(self, folder: Path, epoch: int) -> float | None:
-        """Return the latest metric of a run at the end of an epoch, negated where more is better.
+        """Return the latest metric of a run at the end of an epoch, negated if more is better, so that less is better.
 
-        None if the run has not completed the epoch. A row without validation repeats the value before it.
+        None if the run has not completed the epoch. If its row contains no validation, that of an earlier row counts.
         """
         newest = ""
         try:
@@ -83,5 +83,5 @@ class Rungs:
                     value = float(newest)
                     return math.inf if math.isnan(value) else -value if self.mode == "max" else value
         except (ValueError, KeyError):
-            pass  # being written, or damaged: ignored until it can be read
+            pass  # the file is being written or damaged: ignore the run until it can be read
         return None

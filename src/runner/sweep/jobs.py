@@ -1,4 +1,4 @@
-"""The jobs of a sweep: listed from overrides, and frozen in sweep.yaml before the first one starts."""
+"""The jobs of a sweep: made from the overrides, and frozen in sweep.yaml before the first one starts."""
 
 import hashlib
 import itertools
@@ -20,8 +20,8 @@ from runner.machine.files import write_atomically
 from runner.runs.folder import safe_name
 
 FILE = "sweep.yaml"
-LONGEST_NAME = 120
-NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # also 1e-3, which YAML reads as a string
+LONGEST_NAME = 120  # bytes
+NUMBER_OR_NAME = re.compile(r"[\w.+-]+")  # also matches 1e-3, which YAML reads as a string
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -30,11 +30,11 @@ class Job:
     """One run of a sweep.
 
     Args:
-        folder: the name of its folder in the sweep's folder.
+        folder: name of its run folder, inside the sweep folder.
         overrides: all overrides that its config was composed from.
         flags: flags of the command line, such as --config-dir.
-        swept: the swept keys with this job's values.
-        config: its complete config.
+        swept: swept keys with the values of this job.
+        config: complete config.
     """
 
     folder: str
@@ -45,21 +45,25 @@ class Job:
 
     @property
     def title(self) -> str:
-        """The overrides of the swept keys, as typed; the folder where nothing is swept."""
+        """The overrides of the swept keys, as typed; the name of the folder if nothing is swept."""
         typed = [text for text in own(self.overrides) if text.partition("=")[0].lstrip("+~") in self.swept]
         return ",".join(typed) or self.folder
 
     def command(self, overrides: Sequence[str]) -> str:
-        """Return the command that repeats this run outside the sweep, with these overrides."""
+        """Return the command that repeats this run outside the sweep.
+
+        Args:
+            overrides: overrides of the run.
+        """
         words = own(overrides)
         threads = self.config.device.threads
         if threads is not None and not any(text.startswith("device.threads=") for text in words):
-            words.append(f"device.threads={threads}")  # the number of threads changes the order of sums
+            words.append(f"device.threads={threads}")  # sums depend on the number of threads, in their last bits
         return shlex.join(["python", "-m", "runner", *self.flags, *words])
 
 
 def own(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of the run, without those of its sweep; the last one for each key."""
+    """Return the overrides that concern the run itself: the last one of each key, without `sweep.*` and `dry_run`."""
     last = {text.partition("=")[0]: text for text in overrides}
     return [text for text in last.values() if not text.lstrip("+").startswith(("sweep.", "dry_run="))]
 
@@ -69,9 +73,9 @@ class Sweep:
     """The jobs in a sweep folder.
 
     Args:
-        folder: the sweep's folder.
-        jobs: in the order in which they start.
-        began: when this process started or resumed the sweep, by `time.monotonic`.
+        folder: sweep folder.
+        jobs: jobs in the order in which they start.
+        began: when this process started or resumed the sweep, in the time of `time.monotonic`.
     """
 
     folder: Path
@@ -83,7 +87,7 @@ class Sweep:
         """Read sweep.yaml.
 
         Raises:
-            ConfigError: the file is damaged, or names a folder outside the sweep's.
+            ConfigError: the file is damaged, or names a run folder outside the sweep folder.
         """
         try:
             frozen = read_yaml(folder / FILE)
@@ -120,19 +124,23 @@ class Sweep:
 
 
 def is_sweep(folder: Path) -> bool:
-    """Return whether a folder holds a sweep."""
+    """Return whether a folder is a sweep folder."""
     return (folder / FILE).is_file()
 
 
 def swept_in(run: Path) -> dict[str, Any]:
-    """Return the swept keys with the values of this run; an empty dict for a run outside a sweep."""
+    """Return the swept keys with the values of a run; an empty dict for a run outside a sweep.
+
+    Args:
+        run: run folder.
+    """
     if not is_sweep(run.parent):
         return {}
     return next((job.swept for job in Sweep.open(run.parent).jobs if job.folder == run.name), {})
 
 
 def folder_name(overrides: Iterable[str], taken: Sequence[str]) -> str:
-    """Return a folder name made of a job's overrides: one path segment of at most 120 bytes that is not `taken`."""
+    """Return a name for the run folder of a job, made of overrides: at most 120 bytes, and not among those `taken`."""
     text = ",".join(overrides)
     name = safe_name(text, LONGEST_NAME)
     if len(text.encode()) > LONGEST_NAME:
@@ -146,7 +154,8 @@ def list_jobs(choices: dict[str, list[str]], how: settings.Sweep | None = None) 
 
     Args:
         choices: for each key, an override for each of its values.
-        how: settings that pair the values or add the sets of a file; None for every combination.
+        how: settings that can pair the values (`zip`) and add the override sets of a job file (`file`). None: combine
+            all values.
 
     Raises:
         ConfigError: the lists to pair differ in length, or the job file cannot be read.
@@ -169,7 +178,7 @@ def read_job_file(path: Path) -> list[list[str]]:
     """Return the override sets in `sweep.file`, a YAML list of mappings {optim.lr: 0.1} or lists [optim.lr=0.1].
 
     Raises:
-        ConfigError: the file is missing, or holds something else.
+        ConfigError: the file cannot be read, or contains something else.
     """
     try:
         sets = read_yaml(path)
@@ -193,7 +202,7 @@ def read_job_file(path: Path) -> list[list[str]]:
 
 
 def _as_override(value: Any) -> str:
-    """Return a YAML value in the grammar of overrides."""
+    """Return a value from YAML in the grammar of Hydra's overrides."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -203,6 +212,6 @@ def _as_override(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_as_override, value)) + "]"
     if isinstance(value, str) and not (NUMBER_OR_NAME.fullmatch(value) and isinstance(yaml.safe_load(value), str)):
-        # In quotes a backslash is literal unless a quote follows.
+        # In Hydra's quoted strings, a backslash is literal unless it precedes a quote: double those that do.
         return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value) + "'"
     return str(value)

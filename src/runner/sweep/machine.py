@@ -9,7 +9,7 @@ class Machine:
     """This machine, shared by the jobs of a sweep.
 
     Args:
-        places: how many jobs run at a time.
+        places: how many jobs run at the same time.
         gpus: the GPUs of the machine, as CUDA_VISIBLE_DEVICES names them.
     """
 
@@ -21,19 +21,23 @@ class Machine:
         """Return the machine for a sweep.
 
         Args:
-            jobs: how many run at a time; None for one per GPU, or per core without GPUs.
+            jobs: how many jobs run at the same time; None: one per GPU, or one per core if there are no GPUs.
             gpus: the GPUs of the machine.
-            most: how many jobs there are.
+            most: the number of jobs in the sweep.
         """
         return cls(max(1, min(jobs or len(gpus) or cores(), most)), gpus)
 
     @property
     def threads(self) -> int:
-        """The threads of each job: together the jobs use each core once."""
+        """Number of threads per job, such that all jobs together have one thread per core."""
         return max(1, cores() // self.places)
 
     def describe(self, threads: int | None) -> str:
-        """Return in words how the jobs, with so many threads each, share the machine."""
+        """Return in words how the jobs share the machine.
+
+        Args:
+            threads: number of threads per job.
+        """
         each = f"{threads} thread{'' if threads == 1 else 's'} each"
         return f"{self.places} at a time, " + (f"on GPUs {', '.join(self.gpus)}" if self.gpus else each)
 

@@ -1,4 +1,4 @@
-"""sweep.png: the metric against the swept keys."""
+"""The picture of a sweep, sweep.png: the metric against the swept keys."""
 
 import io
 import math
@@ -15,21 +15,25 @@ from runner.sweep import server
 from runner.sweep.jobs import FILE
 from runner.sweep.table import Table
 
-SHARE = 0.1  # of the time may be spent on drawing while jobs run
-PATIENCE = 60.0  # seconds to wait for a picture
+SHARE = 0.1  # largest share of the time to spend on drawing while jobs run
+PATIENCE = 60.0  # seconds to wait for a picture to be drawn
 
 
 def start_drawing(table: Table, target: Path) -> BaseProcess:
-    """Start a process of the server, which has imported matplotlib, that draws the picture. Raises OSError."""
+    """Start a process that draws the picture. It is forked from the server, which has imported matplotlib.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
     return server.start_process(draw, table, target)
 
 
 class Picture:
-    """The picture in the sweep folder, redrawn after a job unless that would take too much of the time.
+    """The picture in the sweep folder. It is redrawn after jobs, in at most `SHARE` of the time.
 
     Args:
-        table: the results to draw.
-        start: starts a process that draws a table into a file.
+        table: results to draw.
+        start: starts a process that draws a table to a file.
     """
 
     def __init__(self, table: Table, start: Callable[[Table, Path], BaseProcess] = start_drawing) -> None:
@@ -37,10 +41,15 @@ class Picture:
         self.target = table.sweep.folder / "sweep.png"
         self._drawing: BaseProcess | None = None
         self._begun = 0.0  # when the last drawing began
-        self._rest = 0.0  # seconds from then on without another one
+        self._rest = 0.0  # seconds from then until the next one may begin
 
     def save(self) -> None:
-        """Start to draw the picture unless it is too soon. Raises RunnerError if the last drawing failed."""
+        """Start drawing the picture, unless a drawing is still running or the last one is too recent.
+
+        Raises:
+            RunnerError: the last drawing failed.
+            OSError: the drawing cannot be started.
+        """
         if self._drawing is not None and not self._drawing.is_alive():
             process, self._drawing = self._drawing, None
             self._check(process)
@@ -51,7 +60,12 @@ class Picture:
             self._drawing = self.start(self.table, self.target)
 
     def finish(self) -> None:
-        """Draw the last picture and wait for it. Raises RunnerError if that failed."""
+        """Draw the final picture and wait for it.
+
+        Raises:
+            RunnerError: the drawing failed, or took too long.
+            OSError: the drawing cannot be started.
+        """
         if self._drawing is not None:
             self._drawing.join(PATIENCE)
         process = self.start(self.table, self.target)
@@ -61,19 +75,25 @@ class Picture:
         self._check(process)
 
     def _check(self, process: BaseProcess) -> None:
+        """Raise RunnerError if a drawing process failed."""
         process.join()
         if process.exitcode:
             raise RunnerError(f"{self.target}: the drawing process failed: {server.describe_exit(process.exitcode)}")
 
 
 def draw(table: Table, target: Path) -> None:
-    """Draw the best metric: for one swept key against its values, for two as a heat map, else a panel for each key."""
+    """Draw the best metric against the values of the swept key; for two keys as a heat map, for more in a panel each.
+
+    Args:
+        table: results to draw.
+        target: PNG file to write.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a quarter of a second to import
     from matplotlib.figure import Figure
 
     name = f"best {table.metric}"
     groups = table.groups()
-    if not any(group.keys for group in groups):  # only repeats: show each job by itself
+    if not any(group.keys for group in groups):  # the jobs are only repeats: show each one by itself
         groups = [Group({"job": j.folder}, [j.folder], 1, table.metrics(j), {name: None}) for j in table.sweep.jobs]
     keys = list(dict.fromkeys(key for group in groups for key in group.keys))
     groups = [group for group in groups if name in group.mean]
@@ -98,7 +118,7 @@ def plain(value: Any) -> str:
 
 
 def choices(groups: Sequence[Group], key: str) -> list[Any]:
-    """Return the values of a key: numbers sorted, others in order of appearance."""
+    """Return the values of a key: sorted if all are numbers, otherwise in order of appearance."""
     found = list({str(group.keys[key]): group.keys[key] for group in groups if key in group.keys}.values())
     return sorted(found) if all(is_number(value) for value in found) else found
 
@@ -108,12 +128,12 @@ def is_number(value: Any) -> bool:
 
 
 def is_logarithmic(values: Sequence[Any]) -> bool:
-    """Return whether the values span a factor of ten, which needs a logarithmic axis."""
+    """Return whether the values are positive and span a factor of ten or more, which calls for a logarithmic axis."""
     return len(values) > 1 and min(values) > 0 and max(values) / min(values) >= 10
 
 
 def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
-    """Plot the metric against one key, with standard deviations over repeats."""
+    """Plot the metric against one key, with the standard deviation over repeats as error bars."""
     values = choices(groups, key)
     numeric = bool(values) and all(map(is_number, values))
     shown = [group for group in groups if key in group.keys]
@@ -134,7 +154,7 @@ def against(axes: Any, groups: Sequence[Group], key: str, name: str) -> None:
 
 
 def heat_map(axes: Any, groups: Sequence[Group], across: str, down: str, name: str) -> None:
-    """Show the metric as a color for each pair of values."""
+    """Show the metric for each pair of values, as a color and a number."""
     columns, rows = choices(groups, across), choices(groups, down)
     cells = [[math.nan] * len(columns) for _ in rows]
     for group in groups:

@@ -26,8 +26,8 @@ class Composed:
     Args:
         names: the folder name of each job.
         texts: the overrides of each job, one for each key.
-        configs: the configs that compose, by number of the job.
-        problems: the problems of the others, by number of the job.
+        configs: the configs that could be composed, by number of the job.
+        problems: the problems of the other jobs, by number of the job.
     """
 
     names: list[str] = field(default_factory=list)
@@ -44,12 +44,15 @@ def plan(
     Args:
         composer: composes the configs.
         overrides: the overrides of each job.
-        sweep: the sweep that gets the jobs; None creates one.
-        here: whether the jobs share the threads of this machine.
+        sweep: the sweep to add the jobs to; None: a new one.
+        here: whether the jobs run on this machine and share its threads.
+
+    Returns:
+        The sweep, the new jobs, and the machine that they share.
 
     Raises:
         ConfigError: a job cannot run; nothing was created.
-        SweepStopped: it is a dry run; the jobs were listed.
+        SweepStopped: it is a dry run; the jobs have been listed.
     """
     refuse_torchrun()
     composed = compose_jobs(composer, overrides, [job.folder for job in sweep.jobs] if sweep else [])
@@ -79,7 +82,7 @@ def plan(
 def compose_jobs(composer: Composer, overrides: Sequence[Sequence[str]], taken: Sequence[str]) -> Composed:
     """Compose jobs, each with a folder name that is not `taken`."""
     composed, names = Composed(), list(taken)
-    known: dict[str, list[str]] = {}  # problems by override or key: each takes a while to find
+    known: dict[str, list[str]] = {}  # problems by override or key, because each takes a while to find
     for number, each in enumerate(overrides):
         texts = list({key_of(text): text for text in each}.values())  # the last one for a key counts
         over = [text for text in texts if is_swept(text, each, composer.constant)]
@@ -115,7 +118,7 @@ def refuse_torchrun() -> None:
 
 
 def differing_settings(configs: Mapping[int, Config]) -> dict[int, list[str]]:
-    """Return the problems of jobs whose settings of the sweep differ from those of the first job."""
+    """Return the problems of jobs whose sweep settings differ from those of the first job."""
     problems: dict[int, list[str]] = {}
     first: dict[str, Any] = {}
     for number, config in configs.items():
@@ -148,23 +151,33 @@ def wrong_directions(configs: Mapping[int, Config], sweeper: Any) -> dict[int, l
 
 
 def key_of(override: str) -> str:
+    """Return the key of an override, as typed: with a leading + or ~ if there is one."""
     return override.partition("=")[0]
 
 
 def is_swept(text: str, overrides: Sequence[str], constant: Set[str]) -> bool:
-    """Return whether an override differs between jobs: typed with several values, or set in a job file too."""
+    """Return whether an override may differ between jobs: it has several values, or a job file sets the same key.
+
+    Args:
+        text: override.
+        overrides: all overrides of the job, including those for the same key.
+        constant: keys that were typed with a single value.
+    """
     return key_of(text) not in constant or [key_of(each) for each in overrides].count(key_of(text)) > 1
 
 
 def swept_values(overrides: Sequence[str], config: Config) -> dict[str, Any]:
-    """Return the values of overrides as in the config; for a group, the name of the option."""
+    """Return the keys of overrides with their values in the config; for a group, with the name of the option."""
     values = flatten(config.model_dump())
     texts = {key_of(text).lstrip("+~"): text.partition("=")[2] for text in overrides}
     return {key: values.get(key, text) for key, text in texts.items()}
 
 
 def with_threads(config: Config, threads: int) -> Config:
-    """Return the config with its share of threads, unless it sets a number; a resume then uses the same."""
+    """Return the config with the job's share of threads as `device.threads`, unless that is set already.
+
+    A resume then uses the same number.
+    """
     if config.device.threads is not None:
         return config
     return config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
@@ -174,7 +187,7 @@ def merged(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[
     """Return each problem once, followed by the jobs that have it.
 
     Args:
-        problems: by number of the job.
+        problems: the problems by number of the job.
         names: the name of each job.
     """
     jobs_with: dict[str, list[str]] = {}
@@ -196,7 +209,7 @@ def list_jobs(jobs: Sequence[Job]) -> None:
 
 
 def make_sweep_folder(configs: Sequence[Config]) -> Path:
-    """Create the sweep's folder, named after the day, the time and the names of the jobs."""
+    """Create the sweep folder, named after the day, the time and the names of the jobs."""
     now, name = datetime.now(), "+".join(dict.fromkeys(config.name for config in configs))
     root = Path(configs[0].output_dir).absolute()
     return make_folder(root / now.strftime("%Y-%m-%d"), f"{now:%H-%M-%S}_sweep_{safe_name(name)}")

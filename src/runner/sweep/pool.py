@@ -50,10 +50,10 @@ class Running:
     Args:
         job: the job.
         process: its process.
-        slot: the place that it takes.
+        slot: the place that it occupies.
         before: the contents of results.json when the process was started.
         started: when the process was started.
-        asked: when it was asked to stop because of sweep.timeout; None if it was not.
+        asked: when it was asked to stop because of sweep.timeout; None if it has not been.
     """
 
     job: Job
@@ -69,8 +69,9 @@ class Pool:
 
     Args:
         sweep: the sweep.
-        machine: how many jobs run at a time; its GPUs are assigned in turn, without any each job sees all GPUs.
-        stop: the signals received: on the first one the jobs save and stop, on the second one they are killed.
+        machine: places for jobs that run at the same time, and GPUs to assign in turn. If it lists no GPUs, each job
+            sees all of them.
+        stop: received signals: after the first one the jobs save and stop, after the second one they are killed.
         screen: reports each event.
         save: updates the table; called after jobs have ended, except after the last ones.
     """
@@ -81,7 +82,7 @@ class Pool:
         self.running: list[Running] = []
         self.tries: dict[str, int] = {}
         self.unsaved = False  # whether a job has ended since the table was saved
-        self.ending = False  # no more jobs start, and the running ones were asked to stop
+        self.ending = False  # whether the running jobs have been asked to stop; no more jobs start then
         self.asked = math.inf  # when they were asked
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -91,7 +92,7 @@ class Pool:
             while self.running or (waiting and not self.ending):
                 while waiting and self.free and not self.ending:
                     self.start(waiting.popleft())
-                if self.unsaved:  # saving takes a while, so the next jobs start first
+                if self.unsaved:  # after starting the next jobs, because saving takes a while
                     self.unsaved = False
                     self.save()
                 wait([each.process.sentinel for each in self.running], timeout=TICK)
@@ -106,7 +107,7 @@ class Pool:
                 self.kill(each)
 
     def start(self, job: Job) -> None:
-        """Start the process of a job in a free place."""
+        """Start a job in a free place."""
         slot, settings = self.free.pop(0), self.sweep.settings
         gpu = self.gpus[slot % len(self.gpus)] if self.gpus and job.config.device.name in ("auto", "cuda") else None
         self.tries[job.folder] = self.tries.get(job.folder, 0) + 1
@@ -124,7 +125,7 @@ class Pool:
     def settle(self, each: Running) -> bool:
         """Record how a job ended; return whether to run it again."""
         code, pid = each.process.exitcode, each.process.pid
-        if pid is not None and is_alive(pid):  # the server has died, not the job
+        if pid is not None and is_alive(pid):  # the server has died, but the job has not
             self.kill(each)
             wait_for_end(pid)
         each.process.close()
@@ -152,15 +153,15 @@ class Pool:
         return again
 
     def record(self, each: Running, kind: str | None, message: str) -> None:
-        """Write the end of a job that could not do so itself to its results.json and run.log.
+        """Record how a job ended in its results.json and run.log, because the job itself could not.
 
         Args:
             each: the job.
-            kind: the type of the error; None if the job was interrupted.
+            kind: the type of the error; None if the job was stopped.
             message: the error message.
         """
         job, folder = each.job, self.sweep.path(each.job)
-        with suppress(OSError, ConfigError), locked(folder):  # whoever else holds the lock writes these files
+        with suppress(OSError, ConfigError), locked(folder):  # another process that holds the lock writes these files
             results = Results.open(folder, job.config.name, job.config.seed, job.overrides)
             results.spent = each.before.get("seconds", {}).get("total", 0.0) + time.monotonic() - each.started
             error = None if kind is None else {"type": kind, "message": message}
@@ -181,7 +182,7 @@ class Pool:
                 self.kill(each)
 
     def handle_signals(self) -> None:
-        """End the sweep on a signal; kill the jobs on a second one, or after a minute."""
+        """End the sweep after a signal; kill the jobs after a second one, or a minute later."""
         if self.stop.times > 0 and not self.ending:
             self.end()
         if self.stop.times > 1 or time.monotonic() - self.asked > PATIENCE:

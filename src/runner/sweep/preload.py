@@ -1,4 +1,8 @@
-"""Prepare the fork server. Importing this file does it, as multiprocessing offers no call: import it nowhere else."""
+"""Prepare the fork server.
+
+Importing this module does it, because multiprocessing lets the server import modules but call no function. Import it
+nowhere else.
+"""
 
 from runner.sweep.server import prepare
 

@@ -14,16 +14,16 @@ from runner.sweep.table import Table
 from runner.tracking.console import console, relative
 from runner.tracking.results import DONE, read_results
 
-SHOWN = 30  # rows of the final table; sweep.md has all
-LONGEST_TITLE = 60  # characters
-LONGEST_MESSAGE = 3  # lines
+SHOWN = 30  # maximum number of rows in the final table; sweep.md has all
+LONGEST_TITLE = 60  # characters of a job's title
+LONGEST_MESSAGE = 3  # lines of an error message
 
 
 class Screen:
     """The console while jobs run.
 
     Args:
-        table: the results of the jobs.
+        table: results of the jobs.
     """
 
     def __init__(self, table: Table) -> None:
@@ -42,15 +42,28 @@ class Screen:
             self.live.stop()
 
     def print(self, word: str, job: Job, what: str = "", style: str | None = None) -> None:
-        """Print a line about a job."""
+        """Print a line about a job.
+
+        Args:
+            word: first word of the line.
+            job: job whose number and title follow.
+            what: text after the title.
+            style: style of the line, as Rich names it.
+        """
         title = one_line(job.title)
         short = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
         console.print(f"{word:<9}{self.number[job.folder]:>3}/{self.total} {short}{what}", style=style)
 
     def started(self, job: Job, again: int, of: int) -> None:
-        """Report the start of a job; `again` counts its earlier tries, of which `of` are allowed."""
+        """Report the start of a job.
+
+        Args:
+            job: job that has started.
+            again: number of earlier tries.
+            of: largest number of retries.
+        """
         self.running[job.folder] = (job, time.monotonic())
-        if again or self.live is None:  # on a terminal the live table shows it
+        if again or self.live is None:  # on a terminal, the live table shows a first start
             self.print("again" if again else "started", job, f" (try {again + 1} of {of + 1})" if again else "")
 
     def ended(self, job: Job) -> None:
@@ -78,7 +91,7 @@ class Screen:
         self.print("failed", job, f": {why}", style="red")
 
     def ending(self, running: Sequence[Job]) -> None:
-        """Report that the running jobs were asked to stop."""
+        """Report that the running jobs have been asked to stop."""
         if running:
             names = ", ".join(one_line(job.title) for job in running)
             text = f"stopping {names}: each saves first; a second signal, or a minute, kills those that have not"
@@ -121,11 +134,12 @@ def show_plan(sweep: Sweep, jobs: int, where: str) -> None:
 
 
 def count(jobs: int) -> str:
+    """Return a number of jobs with its noun, such as `1 job` or `2 jobs`."""
     return f"{jobs} job{'' if jobs == 1 else 's'}"
 
 
 def show_end(table: Table, seconds: float) -> None:
-    """Print the table, the best job, and the next commands."""
+    """Print the final table, the best job, and the commands to use next."""
     sweep, best, counts = table.sweep, table.best(), table.counts()
     rows = [without(table.row(job), "job" if sweep.swept else "", "error", "overrides") for job in sweep.jobs]
     lines, left_out = fitted_table(rows[:SHOWN], console.width)

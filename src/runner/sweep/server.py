@@ -1,10 +1,10 @@
 """The fork server: a process that has imported torch and runner, and forks a process for each job.
 
-So a job starts within milliseconds, and its death harms no other. The server never computes and never touches an
-accelerator: a forked process starts with a clean state.
+A job therefore starts within milliseconds, and its death harms no other. The server itself computes nothing and never
+uses an accelerator, so that a forked process starts in a clean state.
 
-The driver of a sweep stays small: it never imports torch. `runner.sweep.worker` does, so the functions that run in a
-forked process import it themselves.
+The driver of a sweep stays small, because it never imports torch. `runner.sweep.worker` does, so it is imported only by
+the functions that run in a forked process.
 """
 
 import ctypes
@@ -29,19 +29,19 @@ if TYPE_CHECKING:  # the driver starts the server before it imports pydantic
     from runner.config.schema import Config
 
 context = multiprocessing.get_context("forkserver")
-LOST = 256  # in place of the exit code of a process whose server died; no process can exit with it
+LOST = 256  # stands for the unknown exit code of a process whose server died; no process can exit with 256
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 PRELOADED = (
     "runner.sweep.worker",
     "runner.tracking.pictures",
     "numpy.random",  # imported when numpy is seeded
-    "torch.utils.serialization",  # by torch.save
-    "PIL.JpegImagePlugin",  # by Pillow's writer
+    "torch.utils.serialization",  # imported by torch.save
+    "PIL.JpegImagePlugin",  # imported when Pillow writes an image
 )
 
 
 class Watched(Popen):
-    """A process whose exit code the server reports; multiprocessing returns 255 when the server is dead."""
+    """A process whose exit code the server reports; if the server is dead, it is `LOST`, not 255 as by default."""
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         if self.returncode is None and wait([self.sentinel], 0 if flag == os.WNOHANG else None):
@@ -61,7 +61,7 @@ class Process(ForkServerProcess):
 
 
 def start() -> None:
-    """Start the server unless it runs; return at once, while it imports."""
+    """Start the server unless it is running; return at once, while the server still imports torch."""
     context.set_forkserver_preload(["runner.sweep.preload"])
     forkserver.ensure_running()
 
@@ -70,11 +70,11 @@ def prepare() -> None:
     """Turn this process into the server: detach it from the driver's terminal and import all that a run needs."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
-        os.dup2(nowhere, stream)  # a reader of the driver's output need not wait until the server has ended too
+        os.dup2(nowhere, stream)  # so that a reader of the driver's output need not wait for the end of the server
     with suppress(OSError):
-        os.setsid()  # Ctrl-C in the terminal reaches the driver only, which stops the jobs
+        os.setsid()  # so that Ctrl-C in the terminal reaches only the driver, which stops the jobs
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # a cluster signals all processes; the server ends with the driver
+        signal.signal(number, signal.SIG_IGN)  # clusters signal all processes, but the server must outlive the jobs
 
     from runner.machine.startup import speed_up
 
@@ -87,11 +87,11 @@ def prepare() -> None:
     installed_plugins()
     for registry in REGISTRIES.values():
         registry.names()  # imports the components
-    gc.freeze()  # jobs share this memory as long as their garbage collectors do not touch it
+    gc.freeze()  # jobs share this memory with the server as long as their garbage collectors do not touch it
 
 
 def start_process(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """Start a process that calls `target` and ends when the driver does; from a new server if the last one has died.
+    """Start a process that calls `target` and ends when the driver does. If the server has died, start a new one first.
 
     Raises:
         OSError: the process cannot be started.
@@ -111,10 +111,10 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
     """Check configs in a process of their own.
 
     Args:
-        configs: by number.
+        configs: the configs by number.
 
     Returns:
-        The problems by the same numbers, without the configs that have none; and the GPUs of this machine.
+        The problems by the same numbers, only for configs that have some; and the GPUs of this machine.
 
     Raises:
         RunnerError: the process died.
@@ -141,7 +141,7 @@ def start_job(
     """Start or continue a run in its folder; its output is appended to run.log there.
 
     Args:
-        config: the job's, complete.
+        config: the complete config of the job.
         folder: the run folder.
         overrides: the overrides that the config was composed from.
         swept: the values of the swept keys.
@@ -186,7 +186,7 @@ def die_with_the_driver() -> None:
     os.setsid()
     driver = multiprocessing.parent_process()
     assert driver is not None
-    with suppress(OSError, AttributeError):  # Linux: the kernel kills it with the server, even if its threads hang
+    with suppress(OSError, AttributeError):  # on Linux, the kernel kills it with the server, even if its threads hang
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # else the server stays
 

@@ -16,12 +16,13 @@ class Table:
     """The results of a sweep: a row for each job, and the mean and standard deviation over repeats.
 
     Args:
-        sweep: the sweep; its run folders are read.
+        sweep: sweep whose run folders are read.
     """
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}  # inode and time of the file, results
+        # By job folder: inode and modification time of results.json, and its contents.
+        self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
 
     @property
     def metric(self) -> str:
@@ -40,7 +41,7 @@ class Table:
             stat = (folder / RESULTS).stat()
         except OSError:
             return {}
-        file = stat.st_ino, stat.st_mtime_ns  # a new file at each change
+        file = stat.st_ino, stat.st_mtime_ns  # each change writes a new file
         if job.folder not in self._read or self._read[job.folder][0] != file:
             self._read[job.folder] = file, read_results(folder)
         return self._read[job.folder][1]
@@ -50,7 +51,7 @@ class Table:
         return str(self.results(job).get("status", "waiting"))
 
     def metrics(self, job: Job) -> dict[str, float]:
-        """Return the best value of the metric, and the metrics of the test split."""
+        """Return the best value of the metric, and the metrics on the test split, as far as they are known."""
         results = self.results(job)
         best = results.get("best") or {}
         found = {f"best {best['metric']}": best["value"]} if best.get("value") is not None else {}
@@ -61,7 +62,7 @@ class Table:
         return job.command(self.results(job).get("overrides", job.overrides))
 
     def row(self, job: Job) -> dict[str, Any]:
-        """Return the row of a job."""
+        """Return the row of a job in sweep.csv."""
         results = self.results(job)
         error = results.get("error")
         return {
@@ -101,7 +102,12 @@ class Table:
         return min(done, key=lambda job: rank(self.metrics(job)), default=None)
 
     def is_left(self, job: Job, retry_failed: bool = False) -> bool:
-        """Return whether a resume runs the job. A job that was killed from outside counts as interrupted."""
+        """Return whether a resume runs the job. A job that was killed counts as interrupted, not as failed.
+
+        Args:
+            job: job to resume.
+            retry_failed: whether the resume also runs failed jobs.
+        """
         results = self.results(job)
         killed = (results.get("error") or {}).get("type") == "Killed"
         failed = results.get("status") in ("failed", "diverged")
@@ -113,7 +119,7 @@ class Table:
         return {status: found.count(status) for status in dict.fromkeys(sorted(found))}
 
     def save(self) -> None:
-        """Rewrite the three files; a lock keeps another process from replacing them with older results."""
+        """Rewrite the three files. A lock prevents another process from replacing them with older results."""
         folder = self.sweep.folder
         with one_at_a_time(folder / FILE):
             rows = [self.row(job) for job in self.sweep.jobs]
@@ -122,7 +128,7 @@ class Table:
             write_atomically(folder / "sweep.md", self.as_markdown(rows))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the content of sweep.json."""
+        """Return the contents of sweep.json."""
         best = self.best()
         return {
             "schema": 1,
@@ -147,7 +153,11 @@ class Table:
         }
 
     def as_markdown(self, rows: Sequence[Mapping[str, Any]]) -> str:
-        """Return the content of sweep.md."""
+        """Return the contents of sweep.md.
+
+        Args:
+            rows: rows of the jobs.
+        """
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:

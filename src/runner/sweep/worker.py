@@ -1,4 +1,4 @@
-"""The functions that run in the process of a job."""
+"""The functions that run in processes forked from the server: `check_all` checks all jobs, `work` runs one."""
 
 import faulthandler
 import os
@@ -24,11 +24,11 @@ from runner.training.check import check
 
 
 def check_all(values: dict[int, dict[str, Any]], send: Connection) -> None:
-    """Check configs and fetch their data.
+    """Check configs, and download their datasets if they are missing.
 
     Args:
-        values: the configs by number.
-        send: receives the problems by the same numbers, and the names of the GPUs.
+        values: configs as plain values, by number.
+        send: connection to the driver, for the problems by the same numbers, and the GPUs of this machine.
     """
     problems: dict[int, Sequence[str]] = {}
     for number, each in values.items():
@@ -52,15 +52,18 @@ def gpus() -> list[str]:
 
 
 def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict[str, Any], gpu: str | None) -> None:
-    """Train a run, or continue the one in its folder; exit with its exit code. See `server.start_job`."""
+    """Train a run, or continue the one in its folder; exit with its exit code.
+
+    See `server.start_job` for the arguments.
+    """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")  # out of memory, the kernel kills a job before the driver
+        Path("/proc/self/oom_score_adj").write_text("500")  # if memory runs out, Linux kills a job, not the driver
     log = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    console.quiet = True  # run.log has its lines already
+    console.quiet = True  # logging writes the same lines to run.log
     faulthandler.enable()
     config = parse(values)
     load_plugins(config.plugins)
@@ -68,7 +71,7 @@ def work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict
     typed = [] if (folder / "overrides.yaml").exists() else overrides
     try:
         sys.exit(run(Order(config, typed, resume, swept, should_stop_in(config, folder)), lambda: folder))
-    except RunnerError as error:  # before the run began
+    except RunnerError as error:  # raised before the run began
         print(f"error: {error}", file=sys.stderr)
         with locked(folder):
             results = Results.open(folder, config.name, config.seed, overrides)

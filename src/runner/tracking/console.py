@@ -1,4 +1,4 @@
-"""Logging to the console, and with times and tracebacks to run.log."""
+"""Logging to the console and, with times and tracebacks, to run.log."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ warnings_log = logging.getLogger("py.warnings")  # receives Python's warnings wh
 
 
 class RobustConsole(Console):
-    """A console that stops printing on a broken pipe or a full disk, while training continues."""
+    """A console that stops printing after a broken pipe or on a full disk, while training continues."""
 
     def print(self, *objects: Any, **style: Any) -> None:
         try:

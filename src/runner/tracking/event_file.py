@@ -1,6 +1,6 @@
 """TensorBoard event files, written in the training process.
 
-`torch.utils.tensorboard.SummaryWriter` writes from a thread: a checkpoint could not record what has reached the disk,
+`torch.utils.tensorboard.SummaryWriter` writes from a thread. A checkpoint could not record how much has been written,
 and a full disk would end the thread with a traceback.
 """
 
@@ -28,14 +28,14 @@ from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 log = logging.getLogger("runner")
-_numbers = itertools.count()  # distinguishes the files of one process
+_numbers = itertools.count()  # makes the names of files of one process distinct
 
 
 class EventFile:
-    """An event file in a folder, which is created. If it cannot be written, warn once and drop all further events.
+    """A new event file. If it cannot be written, warn once and drop all further events.
 
     Args:
-        folder: folder of the file.
+        folder: folder of the file; it is created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class EventFile:
         self._add(Summary(value=[Summary.Value(tag=tag, histo=histogram)]), step)
 
     def hparams(self, values: Mapping[str, Any], metrics: list[str]) -> None:
-        """Add the row of the HPARAMS tab. It belongs to this run, while `SummaryWriter.add_hparams` creates another.
+        """Add the row of the HPARAMS tab to this run. (`SummaryWriter.add_hparams` would create another run for it.)
 
         Args:
             values: hyperparameters by name.
@@ -139,6 +139,6 @@ class EventFile:
             yield
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError, AttributeError):  # AttributeError: it was never opened
+            with suppress(OSError, AttributeError):  # AttributeError: the file could not be opened
                 file.close()
             log.warning("%s: cannot be written: %s; training continues without TensorBoard", self.path, error)

@@ -13,10 +13,10 @@ log = logging.getLogger("runner")
 
 
 class MetricsCsv:
-    """Append rows to metrics.csv. Numbers are written so that they are read back bit for bit.
+    """Append rows to metrics.csv. Numbers are written in full, so that reading them gives the same bits.
 
-    After a resume, the first row replaces those of its epoch and of later ones. If the file cannot be written, warn
-    once and drop all further rows.
+    After a resume, the first row replaces any rows of its own epoch and of later epochs. If the file cannot be written,
+    warn once; rows that cannot be written are dropped.
 
     Args:
         folder: run folder.
@@ -38,13 +38,13 @@ class MetricsCsv:
                 if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
-        except (OSError, ValueError) as error:  # ValueError: the file is not ours
+        except (OSError, ValueError) as error:  # ValueError: the file is not in our format
             if self._works:
                 log.warning("%s: cannot be written: %s; training continues", self.path, error)
             self._works = False
 
     def _drop_from(self, epoch: float) -> None:
-        """Remove the rows of an epoch and of later ones, and an incomplete last row."""
+        """Remove the rows of an epoch and of later epochs, and an incomplete last row."""
         head, *rows = self.path.read_bytes().splitlines(keepends=True) or [b""]
         kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) < epoch]
         if len(kept) < len(rows):
@@ -61,7 +61,10 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return points (epoch, value) for each metric, without empty and non-finite cells, as far as they can be read."""
+    """Return points (epoch, value) for each metric, up to the first cell that cannot be read.
+
+    Empty and non-finite cells are left out.
+    """
     found: dict[str, list[tuple[float, float]]] = {}
     try:
         for row in read_rows(folder):

@@ -1,6 +1,7 @@
 """A grid of images with a title and captions, drawn with Pillow.
 
-For the plots of a default run, matplotlib takes 1.6 s longer, and `torchvision.utils.make_grid` 0.3 s plus its import.
+For the plots of a default run, matplotlib would take 1.6 s longer, and `torchvision.utils.make_grid` 0.3 s plus the
+time to import torchvision.
 """
 
 import math

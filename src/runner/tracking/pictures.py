@@ -1,4 +1,4 @@
-"""Draws the plots that suit the task and the data of a run."""
+"""Draw the plots that suit the task and the data of a run."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from runner.tracking import plots
 from runner.training.parts import Parts
 
-SHOWN = 6  # images with their feature maps
+SHOWN = 6  # images to show with their feature maps
 
 
 def draw_pictures(parts: Parts, outputs: Tensor, targets: Tensor, folder: Path) -> None:

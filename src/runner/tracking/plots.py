@@ -14,7 +14,7 @@ from runner.dataset.base import Spec
 from runner.tracking.metrics_csv import read_rows
 from runner.tracking.mosaic import draw_grid
 
-MISTAKES = 25  # images in the grid of worst mistakes
+MISTAKES = 25  # maximum number of images in the grid of mistakes
 COMPRESSION = 1  # PNG compression level; three times as fast as the default, 6
 
 
@@ -140,7 +140,7 @@ def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
 
 
 def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
-    """Plot images [M, C, H, W] with the feature maps [M, K, H', W'] of the first convolution to the right of each."""
+    """Plot images [M, C, H, W], and to the right of each its feature maps [M, K, H', W'] of the first convolution."""
     pictures = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
     features = _stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
     coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]

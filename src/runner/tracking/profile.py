@@ -1,4 +1,4 @@
-"""Profile of a few training steps with torch.profiler, as a table and a trace."""
+"""Profile a few training steps with torch.profiler, and write a table and a trace."""
 
 import logging
 from pathlib import Path
@@ -7,14 +7,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger("runner")
-FIRST, WARM_UP, STEPS = 5, 3, 20  # steps that are skipped, used for warmup, and recorded
+FIRST, WARM_UP, STEPS = 5, 3, 20  # numbers of steps: skipped, for warmup, and recorded
 ROWS = 30  # operators in the table
 
 
 class Profile:
     """Profile a few steps near the start of a run.
 
-    Writes table.txt, the operators sorted by time, and trace.json, a timeline for chrome://tracing or
+    The results are table.txt, with the operators sorted by time, and trace.json, a timeline for chrome://tracing or
     ui.perfetto.dev.
 
     Args:

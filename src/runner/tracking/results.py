@@ -32,7 +32,7 @@ class Results:
 
     def __init__(self, folder: Path, values: dict[str, Any]) -> None:
         self.path, self.values = folder / FILE, values
-        self.spent = values["seconds"]["total"]  # seconds of earlier processes
+        self.spent = values["seconds"]["total"]  # seconds that earlier processes of the run have taken
         self._opened = time.monotonic()
         self._works = True
 
@@ -82,7 +82,7 @@ class Results:
             self._works = False
 
     def end(self, status: Status, **changes: Any) -> None:
-        """Record the outcome in one write, so that no reader sees half of it."""
+        """Record the outcome in a single write, so that no reader sees only a part of it."""
         self.update(status=status, finished=now(), **changes)
 
     def progress(self, state: "TrainState", parts: "Parts") -> None:

@@ -1,4 +1,4 @@
-"""Truncating the files of a run to what they held at a checkpoint, so that a resumed run continues them in place."""
+"""Truncate the files of a run to their lengths at a checkpoint, so that a resumed run continues them in place."""
 
 import os
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def rewind(folder: Path, lengths: Mapping[str, int]) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse symbolic links in a run folder, because a resumed run would write to the files they point to.
+    """Refuse symbolic links in a run folder, because a resumed run would write to the files that they point to.
 
     Raises:
         ConfigError: the folder contains a symbolic link.

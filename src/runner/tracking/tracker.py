@@ -1,4 +1,4 @@
-"""Records what a run measures, in TensorBoard, metrics.csv, results.json, the log and a progress bar."""
+"""Record the metrics of a run in TensorBoard, metrics.csv, results.json, the log and a progress bar."""
 
 import logging
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from runner.training.parts import Parts
 from runner.training.state import TrainState
 
 log = logging.getLogger("runner")
-BINS = 30  # of a histogram
+BINS = 30  # per histogram
 
 
 class Tracker:
@@ -93,7 +93,7 @@ class Tracker:
             self.board.histogram(f"weights/{name}", counts.tolist(), edges.tolist(), step)
 
     def pictures(self, step: int) -> None:
-        """Add the images in plots/ to TensorBoard."""
+        """Add the images in the folder plots/ to TensorBoard."""
         if self.board is not None:
             for path in sorted((self.folder / "plots").glob("*.png")):
                 self.board.picture(f"plots/{path.stem}", path.read_bytes(), step)

@@ -30,8 +30,8 @@ def build(config: Config, world: World = ALONE, trained: Mapping[str, Any] | Non
     Args:
         config: a checked config.
         world: the processes that train together.
-        trained: spec in the checkpoint of a model that is evaluated, not trained; its inputs are normalized as in
-            training.
+        trained: spec in the checkpoint of a model that is only evaluated: its inputs are normalized as in training.
+            None: the model is trained.
 
     Returns:
         The parts, seeded by the config.
@@ -86,7 +86,7 @@ def prepare_device(config: Config) -> torch.device:
 
 
 def build_dataset(config: Config) -> Dataset:
-    """Build the dataset; no sample is read yet."""
+    """Build the dataset; its samples are not read yet."""
     dataset: Dataset = DATASETS.build(config.dataset.name, config.dataset.values)
     return dataset
 
@@ -167,7 +167,7 @@ def check_shares(train: Batches) -> None:
     """Check that the smallest training batch has a sample for each process.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it has fewer samples than there are processes.
     """
     last = train.samples - (len(train) - 1) * train.size
     if last < train.world.size:
@@ -200,7 +200,7 @@ def build_model(config: Config, spec: Spec) -> nn.Module:
 
 
 def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
-    """Build the loss. For a loss of values, the class numbers of a classification become one-hot vectors.
+    """Build the loss. A loss that compares values gets the class indices of a classification as one-hot vectors.
 
     Args:
         config: a checked config.
@@ -208,7 +208,7 @@ def build_loss(config: Config, spec: Spec, counts: Tensor) -> nn.Module:
         counts: number of training samples of each class.
 
     Raises:
-        ConfigError: the loss compares classes, and the dataset is for regression.
+        ConfigError: the loss compares classes, but the dataset is for regression.
     """
     name = config.loss.name
     compares = LOSSES.get(name).traits.targets

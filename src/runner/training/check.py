@@ -50,7 +50,7 @@ def check(config: Config, trains: bool = True) -> Spec:
 
 
 def check_groups(config: Config) -> None:
-    """Check the keys and types in optim.groups. `try_parts` checks that each group matches parameters.
+    """Check the keys and types in optim.groups. Whether each group matches parameters is checked by `try_parts`.
 
     Raises:
         ConfigError: with one line for each problem.
@@ -65,10 +65,10 @@ def check_groups(config: Config) -> None:
 
 
 def check_folds(config: Config) -> None:
-    """Check that dataset.folds and dataset.fold are both set or both null, and that there is such a fold.
+    """Check that dataset.folds and dataset.fold are both set or both null, and that the fold exists.
 
     Raises:
-        ConfigError: they are not, or there is none.
+        ConfigError: only one of them is set, or the fold does not exist.
     """
     folds, fold = config.dataset.folds, config.dataset.fold
     if (folds is None) != (fold is None):
@@ -80,10 +80,10 @@ def check_folds(config: Config) -> None:
 
 
 def check_cuda_graph(config: Config, device: torch.device) -> None:
-    """Check that the config supports CUDA graphs.
+    """Check that CUDA graphs are supported with the device and the other settings.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the device is not an NVIDIA GPU, or another setting cannot be combined with CUDA graphs.
     """
     trainer, reason = config.trainer, None
     if device.type != "cuda":

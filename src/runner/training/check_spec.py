@@ -8,10 +8,10 @@ from runner.training.metrics import NAMES
 
 
 def check_metrics(config: Config, spec: Spec) -> None:
-    """Check that the task has the metrics of the best checkpoint and of early stopping.
+    """Check that the metrics chosen for the best checkpoint and for early stopping exist for the task.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: one does not; the message suggests the nearest name.
     """
     known = [f"{part}/{name}" for part in ("train", "val") for name in NAMES[spec.task]]
     chosen = {
@@ -27,7 +27,7 @@ def check_splits(config: Config, spec: Spec) -> None:
     """Check that there are samples to test on.
 
     Raises:
-        ConfigError: there are none; the message lists the choices.
+        ConfigError: the config sets none aside, and the dataset has no test set of its own.
     """
     choice = config.dataset
     if choice.test_share is None and choice.folds is None and not spec.has_test and choice.val_share is not None:
@@ -39,10 +39,10 @@ def check_splits(config: Config, spec: Spec) -> None:
 
 
 def check_augment(config: Config, spec: Spec) -> None:
-    """Check that the dataset can be augmented: images, whose class stays the same.
+    """Check that augmentation is used only for the classification of images: it does not transform targets.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it is used for another task or for other inputs.
     """
     if build_augment(config) is None:
         return

@@ -1,7 +1,7 @@
 """Checkpoints that survive crashes and detect damage.
 
-A file is an ordinary torch checkpoint, which is a zip archive, with the SHA-256 of everything before it as the archive
-comment. `torch.load` reads it as it is, and any changed byte is detected.
+A file is an ordinary torch checkpoint, which is a zip archive. Its archive comment is the SHA-256 of all bytes before
+the comment, so that any changed byte is detected. `torch.load` ignores the comment and reads the file as usual.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from runner.machine.files import sync_folder, write_atomically
 
 LABEL = b"runner-sha256:"
 PROOF = len(LABEL) + 64  # length of the archive comment
-END = b"PK\x05\x06"  # signature of the archive's end record, which the comment follows
-CHUNK = 1 << 22
-FORMAT = 3  # version of the contents; increased when the code of the version before would misread them
+END = b"PK\x05\x06"  # signature of the archive's end record (22 bytes), which the comment follows
+CHUNK = 1 << 22  # bytes to read at a time
+FORMAT = 3  # version of the contents; to be increased when code for the previous version would misread them
 
 
 class Snapshot(TypedDict):
@@ -65,12 +65,12 @@ class Snapshot(TypedDict):
     files: dict[str, int]  # length of each growing file, by its path in the run folder
 
 
-# Keys that old checkpoints of this format do not have.
+# Values of the keys that older checkpoints of this format do not have.
 ADDED: dict[str, Any] = {"data": None, "others": [], "total_steps": None, "validated": 0}
 
 
 class Unreadable(CheckpointError):
-    """A checkpoint cannot be read, but may be good."""
+    """A checkpoint cannot be read, but may be intact, for example because the disk is not reachable."""
 
 
 def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
@@ -90,7 +90,7 @@ def save_checkpoint(path: Path, contents: Mapping[str, object]) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < size:
         raise CheckpointError(f"{path}: no room: needs {size:,} bytes, {free:,} are free")
-    body = bytes(archive[:-2]) + struct.pack("<H", PROOF)  # an archive ends with the length of its comment
+    body = bytes(archive[:-2]) + struct.pack("<H", PROOF)  # the end record ends with the length of the comment
     try:
         write_atomically(path, body + LABEL + hashlib.sha256(body).hexdigest().encode())
     except OSError as error:
@@ -110,7 +110,7 @@ def verify_checkpoint(path: Path) -> None:
             digest, tail = hashlib.sha256(), b""
             while left > 0 and (chunk := file.read(min(CHUNK, left))):
                 digest.update(chunk)
-                tail, left = (tail + chunk)[-22:], left - len(chunk)
+                tail, left = (tail + chunk)[-22:], left - len(chunk)  # the last 22 bytes are the end record
             proof = file.read()
     except OSError as error:
         raise Unreadable(f"{path}: cannot be read: {error}") from error
@@ -139,7 +139,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> Snapshot:
 
 
 class Checkpoints:
-    """The checkpoints of one run: `step-*.pt`, of which `last.pt` is the newest and `best.pt` the best.
+    """The checkpoints of one run: the files `step-*.pt`, with `last.pt` for the newest and `best.pt` for the best one.
 
     Args:
         folder: folder of the files.
@@ -149,7 +149,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
         self.last, self.best = folder / "last.pt", folder / "best.pt"
-        self._unreadable: set[Path] = set()  # files that could not be read
+        self._unreadable: set[Path] = set()  # files that could not be read; never deleted, as they may be intact
 
     def steps(self) -> list[Path]:
         """Return the `step-*.pt` files, newest first."""
@@ -160,10 +160,10 @@ class Checkpoints:
 
         Args:
             contents: contents of the checkpoint.
-            best: whether it is the best one, too.
+            best: whether it is also the best one so far.
 
         Returns:
-            The new file.
+            The path of the new file.
 
         Raises:
             CheckpointError: the file cannot be written; the older ones are kept.
@@ -172,11 +172,11 @@ class Checkpoints:
         save_checkpoint(path, contents)
         verify_checkpoint(path)
         try:
-            if best:  # before last.pt, which remembers the best step: a resume must find its checkpoint
+            if best:  # before last.pt, which contains the best step: a resume from it must find best.pt in place
                 _link(path, self.best)
             _link(path, self.last)
             kept = [old for old in self.steps() if old <= path][: self.keep_last]
-            for old in set(self.steps()) - set(kept):  # also later steps, left from before a resume
+            for old in set(self.steps()) - set(kept):  # also later steps, which a resume from this one would repeat
                 if old in self._unreadable:
                     old.replace(old.with_name(old.name + ".superseded"))
                 else:
@@ -194,7 +194,7 @@ class Checkpoints:
             device: where to load the tensors.
 
         Returns:
-            The checkpoint, or None if none was ever saved; and one line for each problem with a newer one.
+            The checkpoint, or None if none was ever saved; and one line for each problem with newer ones.
 
         Raises:
             CheckpointError: all checkpoints are damaged.
@@ -229,4 +229,4 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         write_atomically(target, source.read_bytes())
     finally:
-        part.unlink(missing_ok=True)  # renaming to a link of the same file does nothing
+        part.unlink(missing_ok=True)  # it is left over if `target` was already a link to the same file

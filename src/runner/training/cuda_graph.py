@@ -12,7 +12,7 @@ from runner.training.parts import Parts
 
 
 class _Whole(nn.Module):
-    """Wrap the model: torch replaces the forward method of the module that it captures."""
+    """A wrapper around the model: torch replaces `forward` of the captured module, but the model must keep its own."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -23,21 +23,22 @@ class _Whole(nn.Module):
 
 
 def tensors_of(model: nn.Module) -> list[Tensor]:
+    """Return the parameters and buffers."""
     return [*model.parameters(), *model.buffers()]
 
 
 def record(parts: Parts) -> Callable[[Tensor], Tensor]:
     """Capture the model's forward and backward passes for full training batches.
 
-    Batches of any other size, such as the last one of an epoch, go through the model itself. The capture runs the
-    model a few times; the weights, buffers and random number generators are restored afterwards. The gradients live
-    in the graph's memory, and the next batch overwrites them.
+    A batch of any other size, such as the last one of an epoch, goes through the model itself. The capture runs the
+    model a few times; the weights, buffers and random number generators are restored afterwards. The gradients are in
+    the graph's memory, where the next batch overwrites them.
 
     Args:
-        parts: experiment on a CUDA device.
+        parts: parts of a run on a CUDA device.
 
     Returns:
-        A function from inputs to outputs that replaces the model in the training loop.
+        A function from inputs to outputs, to be called instead of the model during training.
 
     Raises:
         RunnerError: the model cannot be captured, for example because it reads a value from the device.

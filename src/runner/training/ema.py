@@ -8,14 +8,14 @@ from torch import nn
 
 
 class MovingAverage:
-    """A copy of the model whose weights are averaged: average = decay * average + (1 - decay) * weights.
+    """A copy of the model with averaged weights: average = decay * average + (1 - decay) * weights.
 
-    `torch.optim.swa_utils.AveragedModel` computes the same. It counts updates in a tensor, which synchronizes with the
-    accelerator at each update, and takes twice as long on the CPU.
+    `torch.optim.swa_utils.AveragedModel` computes the same, but counts updates in a tensor, so that each update waits
+    for the accelerator. On the CPU it takes twice as long.
 
     Args:
         model: model to average; the first update copies its weights.
-        decay: weight of the previous average at each update.
+        decay: factor of the previous average at each update.
 
     Source:
         Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging".
@@ -29,7 +29,7 @@ class MovingAverage:
     def update(self, model: nn.Module) -> None:
         """Update the average with the model's current weights.
 
-        Buffers, such as batch normalization statistics, and integer parameters are copied.
+        Buffers, such as the running statistics of batch normalization, and integer parameters are copied.
         """
         share = 1.0 if self.updates == 0 else 1 - self.decay
         pairs = list(zip(self.module.parameters(), model.parameters(), strict=True))

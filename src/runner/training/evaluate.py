@@ -1,4 +1,4 @@
-"""Evaluation: the metrics of a split, and what a validation decides."""
+"""Evaluation: the metrics of a split, and what follows from a validation."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,10 @@ from runner.training.trainer import Trainer
 
 
 def validate(t: Trainer) -> None:
-    """Measure the validation split and judge it; when a stop cuts it short, it is still what is next."""
+    """Evaluate the validation split, record the result, and save if it is the best or a checkpoint is due.
+
+    If a stop is requested meanwhile, nothing is recorded, and `state.next` stays "validate" for the resumed run.
+    """
     state, scheduler = t.state, t.parts.scheduler
     t.parts.world.align(t.parts.judged)
     metrics = evaluate(t.parts, t.parts.val, t.stop)
@@ -37,14 +40,15 @@ def validate(t: Trainer) -> None:
 
 
 def evaluate(parts: Parts, batches: Batches, stop: Stop | None = None) -> dict[str, float] | None:
-    """Return the metrics of a split; None when a stop cut it short."""
+    """Return the metrics of a split; None if a stop was requested meanwhile."""
     metrics, agreed = Metrics(parts.spec.task, parts.device, batches.world), 0
     for outputs, targets, loss in predict(parts, batches):
         metrics.update(loss, outputs, targets)
         agreed += 1
         if stop_requested(stop):
             return None
-    for _ in range(agreed, len(batches)):  # the last batch has no sample for this rank, but all ranks agree on a stop
+    # The last batch may have no sample for this rank, but all ranks must agree on a stop equally often.
+    for _ in range(agreed, len(batches)):
         if stop_requested(stop):
             return None
     return metrics.compute()
@@ -62,7 +66,7 @@ def predict(parts: Parts, batches: Batches) -> Iterator[tuple[Tensor, Tensor, Te
     """Yield outputs [B, F], targets and the summed loss of each batch, in the order of the split."""
     parts.judged.eval()
     for inputs, targets in batches.epoch():
-        with torch.no_grad(), parts.autocast():  # inference_mode would break models that keep a tensor of a call
+        with torch.no_grad(), parts.autocast():  # not inference_mode: the model may keep a tensor that training needs
             outputs = parts.judged(inputs)
             loss = parts.loss(outputs, targets)
         summed, _ = reduce(loss, parts.reduction, len(targets), len(targets))

@@ -8,10 +8,10 @@ import torch
 
 import runner
 
-# Where code is not the user's own: the standard library, torch and runner.
+# Path prefixes of code that is not the user's own: the standard library, torch, runner, and generated code ("<...>").
 NOT_OWN = (os.__file__.removesuffix("os.py"), *(f"{module.__path__[0]}/" for module in (torch, runner)), "<")
 
-SUPPLIED_AS = {  # supplied value -> other names that models often use for it
+SUPPLIED_AS = {  # name of a supplied value -> names that models often use for it instead
     "in_shape": (
         "input_shape",
         "in_features",
@@ -36,7 +36,7 @@ SUPPLIED_AS = {  # supplied value -> other names that models often use for it
 
 
 def hint_at_supplied(problem: str) -> str:
-    """Return a hint if the missing key of a model looks like another name of a supplied value; otherwise ""."""
+    """Return a hint if a model's missing key seems to be another name for a supplied value; otherwise ""."""
     for name, others in SUPPLIED_AS.items():
         if problem.startswith(tuple(f"model.{other}: missing" for other in others)):
             what = "the shape of one input" if name == "in_shape" else "the number of outputs or classes"

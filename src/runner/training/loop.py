@@ -2,10 +2,10 @@
 
     fit            train, validate and save until the run is finished
     train_epoch    forward, loss, backward, step, zero_grad
-    after_step     schedule, average, log, validate and save, whichever is due
+    after_step     step the scheduler, update the averaged weights, log, validate and save, whichever is due
 
-`fit` may be left after any step and entered again with the same state: every decision depends on the state and the
-config alone.
+`fit` may be left after any step and called again with the same state: every decision depends only on the state and the
+config.
 """
 
 from torch import Tensor
@@ -22,7 +22,7 @@ def fit(t: Trainer) -> None:
     """Train until the run is finished or a stop is requested, and save in either case.
 
     Raises:
-        Diverged: the loss or the gradient is not finite; the checkpoints are from before.
+        Diverged: the loss, the gradient or a weight is not finite; the checkpoints are from earlier steps.
         CheckpointError: a checkpoint cannot be written.
     """
     while not (t.finished or t.stop.requested):
@@ -37,7 +37,7 @@ def fit(t: Trainer) -> None:
 
 
 def train_epoch(t: Trainer) -> None:
-    """Train for one epoch, from the state's position on; return early when a stop is requested."""
+    """Train from the current position to the end of the epoch; return early if the run stops before that."""
     model, loss_fn, optimizer = t.parts.forward, t.parts.loss, t.parts.optimizer
     t.parts.model.train()
     for micro_batches in t.steps():
@@ -46,7 +46,7 @@ def train_epoch(t: Trainer) -> None:
                 outputs = model(inputs)
                 loss = loss_fn(outputs, targets)
             backward(t, loss, outputs, targets)  # loss.backward(), weighted by the micro-batch's share of the step
-        grad_norm = prepare_gradients(t)  # check that they are finite, and clip them
+        grad_norm = prepare_gradients(t)  # sum over processes, check for NaN and infinity, clip
         optimizer_step(t, micro_batches)  # optimizer.step()
         optimizer.zero_grad()
         after_step(t, grad_norm)
@@ -55,7 +55,7 @@ def train_epoch(t: Trainer) -> None:
 
 
 def after_step(t: Trainer, grad_norm: Tensor | None) -> None:
-    """Advance the state; schedule, average, log, validate and save, whichever is due."""
+    """Advance the state; then step the scheduler, log, validate and save, whichever is due."""
     parts, state = t.parts, t.state
     if parts.ema is not None:
         parts.ema.update(parts.model)
@@ -71,7 +71,7 @@ def after_step(t: Trainer, grad_norm: Tensor | None) -> None:
         log_window(t, grad_norm)
     t.tracker.progress(state.step)
     if t.epoch_is_over or t.stop.requested:
-        return  # `fit` goes on
+        return  # `fit` ends the epoch, or saves and stops
     if state.next == "validate":
         validate(t)
         parts.model.train()
@@ -80,7 +80,7 @@ def after_step(t: Trainer, grad_norm: Tensor | None) -> None:
 
 
 def what_follows(t: Trainer) -> Next:
-    """Return what is next after a step."""
+    """Return what to do after the step that has just been made."""
     every, unit = t.parts.config.trainer.validation_period
     by_step = unit == "step" and t.state.step % every == 0
     by_epoch = unit == "epoch" and t.epoch_is_over and (t.state.epoch + 1) % every == 0
@@ -90,7 +90,7 @@ def what_follows(t: Trainer) -> Next:
 
 
 def log_window(t: Trainer, grad_norm: Tensor) -> None:
-    """Log the means over the steps since the last log."""
+    """Log the training metrics since the last log, the gradient norm and the learning rate."""
     state = t.state
     state.merge_recent()
     scalars = {f"train/{name}": value for name, value in state.window.compute().items()}
@@ -100,7 +100,7 @@ def log_window(t: Trainer, grad_norm: Tensor) -> None:
 
 
 def end_epoch(t: Trainer) -> None:
-    """Record the epoch, move on to the next, and save if that is due."""
+    """Record the epoch, move on to the next one, and save if a checkpoint is due."""
     parts, state = t.parts, t.state
     state.merge_recent()
     state.train = state.sums.compute()
@@ -123,9 +123,10 @@ def end_epoch(t: Trainer) -> None:
 
 
 def val_belongs_to_row(t: Trainer) -> bool:
-    """Return whether the newest validation was made in the epoch that ends: now, or at one of its regular steps.
+    """Return whether the last validation belongs in the row of the epoch that ends.
 
-    One at the end of a run within the epoch does not count once the run has been extended.
+    It does if it was made after the last step, or after a step of the epoch at which a validation was due. A validation
+    within the epoch at which the run once ended does not count after the run has been extended.
     """
     state, (every, unit) = t.state, t.parts.config.trainer.validation_period
     in_epoch = state.validated > state.step - state.position

@@ -16,11 +16,16 @@ from runner.training.schedule import schedule_length
 
 
 def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
+    """Return the optimizer of the model's trainable parameters.
+
+    Raises:
+        ConfigError: a pattern in `optim.groups` is missing or matches no parameter.
+    """
     choice = config.optim
     params = parameter_groups(model, choice.groups)
     values = choice.values
     if config.trainer.precision == "fp16" and "fused" in values:
-        # When the scaler skips the first step, torch's fused SGD keeps as momentum what was in memory before.
+        # If the gradient scaler skips the first step, torch's fused SGD leaves its momentum buffers uninitialized.
         values |= {"fused": None}
     optimizer: Optimizer = OPTIMIZERS.build(choice.name, values, params=params)
     allow_late_gradients(optimizer)
@@ -28,13 +33,17 @@ def build_optimizer(config: Config, model: nn.Module) -> Optimizer:
 
 
 def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Parameters with values of their own, chosen by name; the first pattern that matches wins.
+    """Return the parameter groups that `optim.groups` defines, and one more for the remaining parameters.
+
+    A parameter belongs to the first group whose pattern matches its name.
 
     Args:
-        groups: each a pattern for names under `match`, such as "*.bias", and the values for what it matches.
+        model: model whose trainable parameters are grouped.
+        groups: one mapping per group: under `match` a pattern for parameter names, such as "*.bias", and the optimizer
+            arguments for these parameters.
 
     Raises:
-        ConfigError: a pattern is missing or matches no parameter.
+        ConfigError: a pattern is missing, or matches no parameter that is still without a group.
     """
     rest = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     made = []
@@ -53,13 +62,21 @@ def parameter_groups(model: nn.Module, groups: list[dict[str, Any]]) -> list[dic
 
 
 def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int) -> LRScheduler:
-    """Return the scheduler; its `total_steps` count its own steps, which are steps or epochs of the run.
+    """Return the learning-rate scheduler of the optimizer.
+
+    Its argument `total_steps` counts calls of `scheduler.step()`: one per optimizer step or one per epoch, as
+    `scheduler.interval` says.
+
+    Args:
+        config: config of the run.
+        optimizer: optimizer whose learning rates are scheduled.
+        batches_per_epoch: number of batches of the training split per epoch.
 
     Raises:
-        ConfigError: one that waits for a plateau is to step by steps.
+        ConfigError: `ReduceLROnPlateau` is combined with `scheduler.interval=step`.
     """
     choice = config.scheduler
-    # A false alarm where the first step was made before a resume, or skipped by the scaler of fp16.
+    # A false alarm if the optimizer's first step was made before a resume, or skipped by the fp16 gradient scaler.
     warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)` before")
     scheduler: LRScheduler = SCHEDULERS.build(
         choice.name,

@@ -28,14 +28,14 @@ class Parts:
     Args:
         config: config of the run.
         spec: spec of the dataset.
-        device: where the run computes.
-        model: owns the weights.
-        forward: calls the model; may be compiled, or recorded as a CUDA graph.
+        device: device of the run.
+        model: the model itself, which owns the weights.
+        forward: function that calls the model; it may be compiled, or captured as a CUDA graph.
         ema: moving average of the weights; None if the config does not ask for it.
         loss: the loss function.
         optimizer: the optimizer.
         scheduler: the learning-rate scheduler.
-        scaler: scales the gradients in fp16; otherwise disabled.
+        scaler: gradient scaler for fp16; disabled for other precisions.
         train: batches of the training split.
         val: batches of the validation split.
         test: batches of the test split.
@@ -107,9 +107,9 @@ class Parts:
         }
 
     def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Load only the weights of a checkpoint.
+        """Load only the weights of a checkpoint, including the averaged weights if it has any.
 
-        If it has averaged weights, these are evaluated, even if `trainer.ema` is null now.
+        If `trainer.ema` is null now, the averaged weights replace the weights of the model.
         """
         self.model.load_state_dict(state["model"])
         averaged = state["ema"]
@@ -133,7 +133,7 @@ class Parts:
         elif state["total_steps"] == self.schedule_length:
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
-        else:  # the run was extended
+        else:  # the length of the run has changed, and with it the schedule
             done = state["step"] if self.config.scheduler.interval == "step" else state["epoch"]
             groups = replay(self.optimizer, self.scheduler, done)
             self.optimizer.load_state_dict(state["optimizer"])

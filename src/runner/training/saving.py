@@ -8,7 +8,12 @@ from runner.training.trainer import Trainer
 
 
 def save_is_due(t: Trainer, epoch_ended: bool = False) -> bool:
-    """Return whether a checkpoint is due by `trainer.checkpoint`."""
+    """Return whether `trainer.checkpoint` asks for a checkpoint now.
+
+    Args:
+        t: run that is being trained.
+        epoch_ended: whether an epoch has just ended.
+    """
     settings = t.parts.config.trainer.checkpoint
     by_steps = settings.every_steps is not None and t.state.step % settings.every_steps == 0
     by_epochs = epoch_ended and settings.every_epochs is not None and t.state.epoch % settings.every_epochs == 0
@@ -19,9 +24,9 @@ def save_is_due(t: Trainer, epoch_ended: bool = False) -> bool:
 
 
 def save(t: Trainer) -> None:
-    """Save a checkpoint, as best.pt too if the last validation was the best.
+    """Save a checkpoint; also as best.pt if the best validation so far has no checkpoint yet.
 
-    All ranks call it; rank 0 writes the file.
+    All ranks call this; rank 0 writes the file.
 
     Raises:
         Diverged: a weight is not finite; nothing is saved.

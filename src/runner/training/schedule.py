@@ -18,12 +18,12 @@ def schedule_length(config: Config, batches_per_epoch: int) -> int:
 
 
 def replay(optimizer: Optimizer, scheduler: LRScheduler, steps: int) -> list[dict[str, Any]]:
-    """Step a new scheduler to the current step of a run.
+    """Advance a new scheduler to the current position of a run.
 
     Args:
         optimizer: optimizer of the scheduler.
         scheduler: a new scheduler.
-        steps: number of steps.
+        steps: number of scheduler steps to make.
 
     Returns:
         The values that the scheduler sets, for each parameter group: the learning rate, and for some the momentum.
@@ -38,12 +38,13 @@ def replay(optimizer: Optimizer, scheduler: LRScheduler, steps: int) -> list[dic
 
 
 def load_plateau(scheduler: ReduceLROnPlateau, saved: Mapping[str, Any], same_metric: bool) -> None:
-    """Load the state of ReduceLROnPlateau.
+    """Load the state of `ReduceLROnPlateau`.
 
     Args:
-        scheduler: a new scheduler; its mode is kept.
-        saved: state in the checkpoint.
-        same_metric: whether metric and mode are the same as before; otherwise the history is dropped.
+        scheduler: a new scheduler.
+        saved: its state in the checkpoint.
+        same_metric: whether the run still monitors the same metric in the same mode. Otherwise the scheduler keeps its
+            own mode, and the best value and the number of bad epochs start anew.
     """
     own = {key: vars(scheduler)[key] for key in ("mode", "mode_worse", "best", "num_bad_epochs")}
     scheduler.load_state_dict({**saved, **({} if same_metric else own)})

@@ -31,7 +31,7 @@ def take(parts: Parts, state: TrainState, files: dict[str, int]) -> Snapshot:
         "others": others,
         "files": files,
     }
-    return cast(Snapshot, contents)  # a test compares the keys
+    return cast(Snapshot, contents)  # a test checks that the keys are those of Snapshot
 
 
 def restore(parts: Parts, state: TrainState, saved: Snapshot) -> None:
@@ -43,7 +43,10 @@ def restore(parts: Parts, state: TrainState, saved: Snapshot) -> None:
 
 
 def restore_process(parts: Parts, state: TrainState, saved: Snapshot) -> None:
-    """Restore what differs between ranks. If the world size has changed, rank 0 takes the sums of all ranks."""
+    """Restore the state, including the metrics and random states that differ between ranks.
+
+    If the world size has changed, rank 0 takes over the metrics of all ranks, and the others start with new seeds.
+    """
     world, others = parts.world, saved["others"]
     if len(others) == world.size - 1:
         own = {**saved, **[saved, *others][world.rank]}

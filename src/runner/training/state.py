@@ -1,4 +1,4 @@
-"""The state of the training loop: everything that changes during training, apart from the parts."""
+"""The state of the training loop: everything that changes during training, except for the parts themselves."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from runner.training.metrics import Metrics, Task
 
 T = TypeVar("T")
 Next = Literal["train", "validate", "end epoch", "stop"]
-OWN = ("recent", "window", "sums")  # fields of a TrainState that differ between ranks
+OWN = ("recent", "window", "sums")  # fields of TrainState that differ between ranks
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Best:
         value: best value; None before the first one.
         epoch: epoch of the best value.
         step: step of the best value.
-        stale: number of validations since then.
+        stale: number of validations since the best one.
     """
 
     metric: str
@@ -40,7 +40,13 @@ class Best:
     stale: int = 0
 
     def look(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
-        """Record the metrics of a validation, and return whether they are the best; a non-finite value never is."""
+        """Record a validation, and return whether its value is the best so far; a non-finite value never is.
+
+        Args:
+            metrics: metrics of the validation by name, such as val/loss.
+            epoch: epoch of the validation, counted from 1.
+            step: step of the validation.
+        """
         value = metrics[self.metric]
         sign = 1 if self.mode == "max" else -1
         better = math.isfinite(value) and (self.value is None or sign * (value - self.value) > self.min_delta)
@@ -56,15 +62,15 @@ class TrainState:
     """The state of the training loop.
 
     Args:
-        best: best value of the metric that chooses best.pt.
-        early: best value of the metric of early stopping.
-        recent: sums of the metrics since they were last added to the two below.
-        window: sums since the last log.
-        sums: sums since the start of the epoch.
+        best: best value of the metric that selects best.pt.
+        early: best value of the metric that early stopping monitors.
+        recent: metrics of the latest steps, not yet added to `window` and `sums`.
+        window: metrics since the last log.
+        sums: metrics since the start of the epoch.
         epoch: number of completed epochs.
         step: number of optimizer updates.
         position: number of optimizer updates in the current epoch.
-        next: what to do next: train, validate (also after an interrupted validation), end the epoch, or stop early.
+        next: what to do next: train, validate (also if a validation was interrupted), end the epoch, or stop early.
         validated: step of the last validation.
         val: metrics of the last validation.
         train: metrics of the last epoch.
@@ -98,7 +104,7 @@ class TrainState:
         return cls(best, early, recent, window, sums)
 
     def merge_recent(self) -> None:
-        """Add the recent sums to those of the log window and of the epoch."""
+        """Add the recent metrics to those of the log window and of the epoch."""
         self.window.add(self.recent)
         self.sums.add(self.recent)
         self.recent.reset()
@@ -118,12 +124,12 @@ class TrainState:
         return state
 
     def reset_sums(self) -> None:
-        """Reset the sums of this rank."""
+        """Reset the metrics of this rank."""
         for key in OWN:
             getattr(self, key).reset()
 
     def add_sums(self, state: Mapping[str, Any]) -> None:
-        """Add the sums of another rank, from its `state_dict`."""
+        """Add the metrics of another rank, from its `state_dict`."""
         for key in OWN:
             own: Metrics = getattr(self, key)
             other = Metrics(own.task, own.sums.device)
@@ -131,7 +137,7 @@ class TrainState:
             own.add(other)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state; the best values only if the config still watches the same metrics."""
+        """Load the state. A best value is loaded only if the config still monitors the same metric in the same mode."""
         for key, own in vars(self).items():
             value = state[key]
             if isinstance(own, Metrics):
@@ -144,7 +150,7 @@ class TrainState:
 
 
 class Clock:
-    """Measures the training time, and the time since the last save."""
+    """A clock that measures the training time, and the time since the last save."""
 
     def __init__(self) -> None:
         self._last = self._saved = time.monotonic()

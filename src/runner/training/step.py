@@ -12,7 +12,7 @@ from runner.training.trainer import Batch, Trainer
 
 
 def backward(t: Trainer, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-    """Accumulate the gradient of a micro-batch, weighted by its share of the step's samples, and its metrics."""
+    """Accumulate the gradient of a micro-batch, weighted by its share of the step's samples, and record its metrics."""
     summed, objective = reduce(loss, t.parts.reduction, len(targets), t.samples_in_step)
     t.parts.scaler.scale(objective).backward()
     t.losses.append(objective.detach())
@@ -20,13 +20,13 @@ def backward(t: Trainer, loss: Tensor, outputs: Tensor, targets: Tensor) -> None
 
 
 def reduce(loss: Tensor, reduction: str, samples: int, step_samples: int) -> tuple[Tensor, Tensor]:
-    """Return the loss summed over a micro-batch, and the micro-batch's share of the step's loss.
+    """Return the loss summed over a micro-batch, and the micro-batch's share of the step's loss to backpropagate.
 
     Args:
         loss: output of the loss function: the mean or sum over the micro-batch, or values [B] or [B, F] to average.
         reduction: "mean", "sum" or "none".
         samples: number of samples in the micro-batch.
-        step_samples: number of samples in all micro-batches of the step.
+        step_samples: number of samples in all micro-batches of the step, on all ranks.
     """
     if reduction == "sum":
         return loss.detach(), loss
@@ -39,7 +39,7 @@ def prepare_gradients(t: Trainer) -> Tensor | None:
     """Sum the gradients over all processes, check that they are finite, and clip them.
 
     Returns:
-        Norm before clipping, or None if neither logging nor clipping needs it.
+        The gradient norm before clipping, or None if neither logging nor clipping needs it.
 
     Raises:
         Diverged: a loss or the gradient is not finite.
@@ -114,8 +114,8 @@ def stop_if_not_finite(t: Trainer) -> None:
 def are_finite(params: Sequence[Tensor]) -> bool:
     """Return whether all gradients are finite.
 
-    Uses the fused check of `torch.amp.GradScaler`: with `torch.nn.utils.get_total_norm`, a step of a small MLP takes
-    21 % longer and a step of LeNet 4 %.
+    This uses the fused check of `torch.amp.GradScaler`: with `torch.nn.utils.get_total_norm`, a step of a small MLP
+    takes 21% longer and a step of LeNet 4%.
     """
     grads = [torch.view_as_real(p.grad) if p.is_complex() else p.grad for p in params if p.grad is not None]
     if not grads:
@@ -130,7 +130,10 @@ def are_finite(params: Sequence[Tensor]) -> bool:
 
 @cache
 def zero_and_one(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the scratch tensors of the check, cached because allocating them adds 3 % to a step of a small MLP."""
+    """Return two tensors for the check: its result, and a factor of 1.
+
+    They are cached, because allocating them adds 3% to a step of a small MLP.
+    """
     return torch.zeros((), device=device), torch.ones((), device=device)
 
 

@@ -1,4 +1,4 @@
-"""What the functions of the training loop share: the parts of a run, its state, and where its numbers go."""
+"""The argument `t` of the training loop's functions: the parts of a run, its state, and where results are recorded."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,22 +18,22 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Tracker(Protocol):
-    """Where the loop reports what it measures."""
+    """The interface through which the loop records metrics and progress."""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each of some curves."""
+        """Record scalars by tag."""
 
     def progress(self, step: int) -> None:
-        """Note that a step is done."""
+        """Report that a step is done."""
 
     def epoch(self, row: Mapping[str, float], state: TrainState) -> None:
-        """Record the row of an epoch."""
+        """Record the end of an epoch, with its row of metrics.csv."""
 
     def saved(self, state: TrainState) -> None:
-        """Record the state that a checkpoint has just saved."""
+        """Record the state that has just been saved in a checkpoint."""
 
     def positions(self) -> dict[str, int]:
-        """Return the length of each file that grows, so that a resume can cut it back to there."""
+        """Return the length of each growing file, to which a resume truncates it."""
 
 
 @dataclass
@@ -41,12 +41,16 @@ class Trainer:
     """A run that is being trained.
 
     Args:
-        parts: the model, loss, optimizer, data and so on.
-        state: what changes from step to step.
-        tracker: takes the metrics.
-        checkpoints: where the state is saved.
-        stop: requests from outside to stop.
-        should_stop: asked after each epoch whether the run is to end early, as one of a sweep may; None for never.
+        parts: model, loss, optimizer, data and so on.
+        state: everything else that changes from step to step.
+        tracker: records metrics and progress.
+        checkpoints: checkpoints of the run.
+        stop: signals that ask the run to stop.
+        should_stop: called with the epoch after each epoch; returns whether to end the run early, which a sweep may do.
+            None for never.
+        clock: measures the training time.
+        saved_best: step of the best validation that has a checkpoint.
+        losses: losses of the micro-batches since the last check for non-finite values.
     """
 
     parts: Parts
@@ -56,15 +60,15 @@ class Trainer:
     stop: Stop
     should_stop: Callable[[int], bool] | None = None
     clock: Clock = field(default_factory=Clock)
-    saved_best: int = 0  # the step of the best validation that a checkpoint is saved of
-    losses: list[Tensor] = field(default_factory=list)  # of the micro-batches since they were last checked
+    saved_best: int = 0
+    losses: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.saved_best = self.state.best.step
 
     @cached_property
     def parameters(self) -> list[Tensor]:
-        """The parameters that are trained."""
+        """The trainable parameters."""
         return [parameter for parameter in self.parts.model.parameters() if parameter.requires_grad]
 
     @cached_property
@@ -87,7 +91,7 @@ class Trainer:
 
     @property
     def improved(self) -> bool:
-        """Whether the newest best validation has no checkpoint yet."""
+        """Whether the best validation so far has no checkpoint yet."""
         return self.state.best.step != self.saved_best
 
     @property
@@ -105,23 +109,26 @@ class Trainer:
 
     @property
     def log_is_due(self) -> bool:
-        """Whether the step in hand is one that is logged."""
+        """Whether the current step is logged."""
         return (self.state.step + 1) % self.parts.config.trainer.log_every == 0
 
     @property
     def check_is_due(self) -> bool:
-        """Whether the step in hand is checked for non-finite numbers; reading one waits for the device."""
+        """Whether the current step is checked for non-finite values.
+
+        On an accelerator only logged steps are, because reading a value waits for the device.
+        """
         return self.log_is_due or self.parts.device.type == "cpu"
 
     @property
     def samples_in_step(self) -> int:
-        """The samples of the step in hand; the last step of an epoch may have fewer."""
+        """Number of samples in the current step, on all ranks; the last step of an epoch may have fewer."""
         train = self.parts.train
         full = train.size * self.parts.config.trainer.accumulate
         return min(full, train.samples - self.state.position * full)
 
     def steps(self) -> Iterator[Iterable[Batch]]:
-        """Yield the micro-batches of each step that is left of the epoch: one, or `trainer.accumulate`."""
+        """Yield, for each remaining step of the epoch, its micro-batches: at most `trainer.accumulate` batches."""
         accumulate = self.parts.config.trainer.accumulate
         start = self.state.position * accumulate
         batches = self.clock.waiting(self.state, self.parts.train.epoch(self.state.epoch, start=start))

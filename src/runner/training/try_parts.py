@@ -32,7 +32,7 @@ def gathering(problems: list[str]) -> Iterator[None]:
 
 
 def try_parts(config: Config) -> Spec:
-    """Build the parts on the meta device, and call model and loss with a batch of two samples.
+    """Build the parts on the meta device, and call the model and the loss with a batch of two samples.
 
     Returns:
         The spec of the dataset.
@@ -126,10 +126,10 @@ def attempt(config: Config, group: str, make: Callable[[Config], Any], problems:
 
 
 def culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
-    """Return the key of the value that keeps a part from being built, with the value.
+    """Return the key and the value that prevent a part from being built.
 
-    It is the key without whose value, that is with the default instead, the part can be built. If there is none,
-    return the choice of the group.
+    To find it, try each key with its default: if the part can then be built, the configured value was wrong. If there
+    is no such key, return the group with its choice.
     """
     choice: Component = getattr(config, group)
     for key, parameter in REGISTRIES[group].parameters(choice.name).items():
@@ -138,7 +138,7 @@ def culprit(config: Config, group: str, make: Callable[[Config], Any]) -> str:
         values = choice.model_dump() | {key: parameter.default}
         try:
             make(config.model_copy(update={group: type(choice).model_construct(**values)}))
-        except Exception:  # not the only wrong value
+        except Exception:  # another value is wrong, perhaps also this one
             continue
         return f"{group}.{key}: found {choice.values[key]!r}"
     return f"{group}={choice.name}"
@@ -148,7 +148,7 @@ def check_precision(config: Config, optimizer: Optimizer) -> None:
     """Check that the optimizer supports the precision.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: the precision is fp16, and the optimizer needs a closure.
     """
     if config.trainer.precision == "fp16" and needs_closure(optimizer):
         raise ConfigError(
@@ -163,7 +163,7 @@ def check_shapes(config: Config, spec: Spec, model: nn.Module, loss: nn.Module |
     A small model is called on the CPU first, which is faster; if that fails, the meta device gives the reason.
 
     Raises:
-        ConfigError: the model or the loss fails, or the outputs have another shape than [2, out_features].
+        ConfigError: the model or the loss fails, or the outputs do not have the shape [2, out_features].
     """
     wanted = (2, spec.out_features)
     if is_small(spec, model):
@@ -206,10 +206,10 @@ def send_two(
 
 
 def check_log_probabilities(config: Config, spec: Spec) -> None:
-    """Check that the exponentials of the model's outputs sum to one.
+    """Check that the model returns log-probabilities: their exponentials sum to one.
 
     Raises:
-        ConfigError: they do not, so the outputs are not log-probabilities.
+        ConfigError: it does not.
     """
     with torch.no_grad():
         outputs = build_model(config, spec).eval()(torch.rand(2, *spec.in_shape))

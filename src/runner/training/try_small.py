@@ -1,4 +1,7 @@
-"""Try a small model on the CPU: the meta device imports sympy, which takes 0.25 s, a tenth of the start of a run."""
+"""Try a small model on the CPU instead of the meta device.
+
+The meta device imports sympy, which takes 0.25 s: a tenth of the time that a run takes to start.
+"""
 
 import copy
 import math
@@ -20,7 +23,7 @@ def is_small(spec: Spec, model: nn.Module) -> bool:
 
 
 def with_zeros(module: nn.Module) -> Callable[..., Tensor]:
-    """Return a function that calls a copy of a meta module with zeros as its parameters and buffers."""
+    """Return a function that calls a copy of a module on the meta device with zeros as its parameters and buffers."""
     named = (*module.named_parameters(), *module.named_buffers())
     zeros = {name: torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in named}
     own = copy.deepcopy(module)
