@@ -26,7 +26,7 @@ def test_linear_warmup_then_cosine_decay() -> None:
 
 
 @pytest.mark.parametrize("eta_min", [0.0, 0.1])
-def test_without_warmup_equals_torch_cosine(eta_min: float) -> None:
+def test_zero_warmup_equals_torch_cosine(eta_min: float) -> None:
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
     cosine = CosineAnnealingLR(optimizer, 10, eta_min)
     torchs = []
