@@ -37,7 +37,7 @@ def test_links_are_not_truncated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", "tensorboard/events.x", "checkpoints/last.pt"])
-def test_resume_refuses_symbolic_links(
+def test_resume_rejects_symbolic_links(
     workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     folder = runner("trainer.epochs=1")
