@@ -15,7 +15,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 def folder_of(workdir: Path) -> Path:
-    """Wait until the run has created its folder, and return it."""
+    """Wait until the run has created its folder and return it."""
     wait_until(lambda: any(workdir.glob("outputs/*/*/results.json")))
     return next(workdir.glob("outputs/*/*/results.json")).parent
 
@@ -26,7 +26,7 @@ def trains(folder: Path) -> bool:
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> float:
-    """Send a signal and return the seconds until the process ends with the matching exit code."""
+    """Send a signal and return the seconds until the process exits, with the exit code of the signal."""
     began = time.monotonic()
     for _ in range(times):
         process.send_signal(number)
@@ -78,7 +78,7 @@ def test_signal_before_the_first_step_is_deferred(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_repeated_signals_during_a_save(tmp_path: Path) -> None:
+def test_repeated_signals_during_a_save_leave_a_valid_checkpoint(tmp_path: Path) -> None:
     process = start(*LONG, "trainer.checkpoint.every_steps=1", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
