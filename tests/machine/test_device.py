@@ -73,7 +73,7 @@ def test_torchrun_gives_each_process_its_own_gpu(monkeypatch: pytest.MonkeyPatch
         resolve("cuda:1")
     pretend(monkeypatch, mps=True)
     assert str(resolve("auto")) == "cpu"
-    for rank in range(2):  # every process raises, also the one that has a GPU
+    for rank in range(2):  # every process raises, including the one that has a GPU
         pretend(monkeypatch, gpus=1)
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         for name in ("auto", "cuda"):
