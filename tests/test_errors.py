@@ -11,7 +11,7 @@ def test_nearest_suggests_nothing_for_dissimilar_names() -> None:
     assert nearest("xyz", iter(["mlp", "lenet"])) == "allowed: lenet, mlp."
 
 
-def test_nearest_without_allowed_names() -> None:
+def test_nearest_says_none_without_allowed_names() -> None:
     assert nearest("xyz", []) == "allowed: none."
 
 

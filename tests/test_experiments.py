@@ -100,7 +100,7 @@ def test_lenet_mnist_recipe_trains_on_idx_files(experiment: Callable[..., Path],
     assert set(results(folder)["test"]) == {"loss", "accuracy"}
 
 
-def test_log_contains_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
+def test_log_contains_recall_per_class(experiment: Callable[..., Path]) -> None:
     log = (experiment("imbalanced", "trainer.epochs=2") / "run.log").read_text()
     assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log, re.DOTALL)
 

@@ -22,7 +22,7 @@ Tiny = Callable[..., Config]
         ("200steps", (200, "step")),
     ],
 )
-def test_validation_period_in_epochs_or_steps(tiny: Tiny, value: str, period: tuple[int, str]) -> None:
+def test_validation_period_is_in_epochs_or_steps(tiny: Tiny, value: str, period: tuple[int, str]) -> None:
     assert tiny(f"trainer.validate_every={value}").trainer.validation_period == period
 
 
@@ -33,7 +33,9 @@ def test_invalid_validation_period_is_rejected(tiny: Tiny, value: str) -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "batches", "steps"), [(1, 10, 10), (4, 8, 2), (4, 9, 3), (4, 3, 1), (10, 1, 1)])
-def test_steps_per_epoch_with_accumulation(tiny: Tiny, accumulate: int, batches: int, steps: int) -> None:
+def test_steps_per_epoch_are_rounded_up_with_accumulation(
+    tiny: Tiny, accumulate: int, batches: int, steps: int
+) -> None:
     assert tiny(f"trainer.accumulate={accumulate}").trainer.steps_per_epoch(batches) == steps
 
 

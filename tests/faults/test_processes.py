@@ -57,7 +57,7 @@ def test_signal_saves_and_ends_the_run_within_5_seconds(
 
 
 @pytest.mark.slow
-def test_run_saves_when_workers_are_signalled_too(tmp_path: Path) -> None:
+def test_run_saves_when_its_workers_are_signaled_too(tmp_path: Path) -> None:
     process = start(*LONG, "dataset.in_memory=false", "dataset.workers=2", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
@@ -88,7 +88,7 @@ def test_repeated_signals_during_a_save_leave_a_valid_checkpoint(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_killed_worker_is_reported_and_run_resumes_bitwise(tmp_path: Path) -> None:
+def test_killed_worker_is_reported_and_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     streamed = [*TINY, "device.threads=1", "dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=400"]
     streamed += ["trainer.checkpoint.every_steps=1", "logger=none"]
     process = start(*streamed, cwd=tmp_path)

@@ -143,7 +143,7 @@ def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: sign
     assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
 
 
-def test_jobs_save_when_all_processes_are_signalled(tmp_path: Path) -> None:
+def test_jobs_save_when_all_processes_are_signaled(tmp_path: Path) -> None:
     driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     signal_all(driver.pid, signal.SIGTERM)

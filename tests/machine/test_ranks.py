@@ -13,7 +13,7 @@ def test_world_size_is_one_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> 
     assert (world_size(), is_leader(), local_rank(), local_size()) == (1, True, 0, 1)
 
 
-def test_ranks_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_read_from_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     assert (world_size(), is_leader(), local_rank(), local_size()) == (4, False, 0, 2)

@@ -29,7 +29,7 @@ def run(runner: Callable[..., Path]) -> Path:
     return runner("trainer.epochs=10", "optim.lr=0.1")
 
 
-def test_evaluate_gives_the_metrics_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_reports_the_metrics_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(printed(capsys, "evaluate", str(run)))
     assert found["metrics"] == results(run)["test"]
     assert (found["split"], found["samples"]) == ("test", 359)
@@ -37,7 +37,7 @@ def test_evaluate_gives_the_metrics_of_the_run(run: Path, capsys: pytest.Capture
     assert found["metrics"] == results(run)["val"]
 
 
-def test_evaluate_on_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_accepts_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8)
     labels = (torch.arange(50) % 10).to(torch.uint8)
     for part in ("train", "t10k"):

@@ -143,7 +143,7 @@ def test_outcome_is_recorded_in_a_single_final_write(workdir: Path, monkeypatch:
         written.clear()
 
 
-def test_run_folder_is_complete(workdir: Path) -> None:
+def test_run_folder_contains_all_files(workdir: Path) -> None:
     assert cli.main([*TINY, "name=first/run", "optim.lr=0.1"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert folder.name.endswith("_first_run")
@@ -168,7 +168,7 @@ def test_run_folder_is_complete(workdir: Path) -> None:
     }
 
 
-def test_results_of_a_completed_run(runner: Callable[..., Path]) -> None:
+def test_completed_run_records_its_results(runner: Callable[..., Path]) -> None:
     values = results(runner("optim.lr=0.1", "seed=0"))
     assert set(values) == {
         *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
@@ -224,7 +224,7 @@ def test_logged_loss_is_the_mean_since_the_last_log(runner: Callable[..., Path])
     assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
 
 
-def test_equal_seeds_give_equal_bits(runner: Callable[..., Path]) -> None:
+def test_equal_seeds_give_bitwise_equal_checkpoints(runner: Callable[..., Path]) -> None:
     one, same, other = (checkpoint(runner(*EVERYTHING, f"seed={seed}")) for seed in (1, 1, 2))
     assert equal(one, same)
     assert not equal(one["model"], other["model"])
@@ -260,7 +260,7 @@ def test_stopped_run_resumes_bit_for_bit(
     }
 
 
-def test_stop_during_validation_resumes_bit_for_bit(
+def test_run_stopped_during_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runner.training import evaluate as train
