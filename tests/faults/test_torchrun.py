@@ -99,7 +99,7 @@ def test_closure_returns_the_global_loss(tmp_path: Path, torchrun: Start) -> Non
     assert together["val"] == pytest.approx(alone["val"], rel=1e-3)
 
 
-def test_resume_after_kill_equals_undisturbed_run(tmp_path: Path, torchrun: Start) -> None:
+def test_resume_after_kill_equals_uninterrupted_run(tmp_path: Path, torchrun: Start) -> None:
     arguments = [*TINY, *RANDOM, "trainer.batch_size=64", "trainer.epochs=30", "trainer.checkpoint.every_steps=3"]
     (tmp_path / "undisturbed").mkdir()
     for process in torchrun(*arguments, cwd=tmp_path / "undisturbed"):

@@ -1,4 +1,4 @@
-"""Kill runs at random moments, resume them, and compare them bit for bit with undisturbed runs.
+"""Kill runs at random moments, resume them, and compare them bit for bit with uninterrupted runs.
 
 Usage: make torture KILLS=300, or python tests/faults/torture.py --kills 300 --seed 1
 
