@@ -37,7 +37,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Change to an empty directory; plugins that a test writes there are unloaded afterwards."""
+    """Change to an empty directory, and unload the plugins that a test writes there afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -52,7 +52,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def tiny() -> Callable[..., Config]:
-    """Return a function that composes the config of a run that takes about a second."""
+    """Return a function that composes the config of a tiny run, which takes about a second."""
 
     def make(*overrides: str) -> Config:
         return compose_config([*TINY, "device.threads=1", *overrides])
@@ -109,7 +109,7 @@ def sweep(workdir: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def deadly(workdir: Path) -> list[str]:
-    """Return arguments that select the model in sweep/deadly.py, which can die in several ways."""
+    """Return the arguments that select the model in sweep/deadly.py, which can die in several ways."""
     shutil.copy(Path(__file__).parent / "sweep" / "deadly.py", workdir)
     group = workdir / "conf" / "model"
     group.mkdir(parents=True)

@@ -49,7 +49,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Return whether the contents of two checkpoints are equal bit for bit."""
+    """Return whether two values from checkpoints, which may be nested, are equal bit for bit."""
     if isinstance(left, torch.Tensor):
         same_kind = isinstance(right, torch.Tensor) and left.dtype == right.dtype and left.shape == right.shape
         return same_kind and left.cpu().numpy().tobytes() == right.cpu().numpy().tobytes()
@@ -70,12 +70,12 @@ def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:
 
 
 def metrics_table(folder: Path) -> list[str]:
-    """Return the lines of metrics.csv without the last column, the seconds."""
+    """Return the lines of metrics.csv without the last column, which holds the seconds."""
     return [line.rsplit(",", 1)[0] for line in (folder / "metrics.csv").read_text().splitlines()]
 
 
 def scalars(folder: Path) -> list[tuple[str, int, float]]:
-    """Return all scalars of all event files in the order written, as (tag, step, value)."""
+    """Return all scalars of all event files as (tag, step, value), in the order in which they were written."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     found = []
@@ -95,12 +95,12 @@ def idx(values: torch.Tensor) -> bytes:
 
 
 def numbered(samples: int, classes: int = 3) -> Samples:
-    """Return distinct samples: input i is [i, i]."""
+    """Return samples with distinct inputs: input number i is [i, i]."""
     return Samples(torch.arange(samples).float()[:, None].expand(-1, 2).clone(), torch.arange(samples) % classes)
 
 
 def learning_rates(optimizer: torch.optim.Optimizer, scheduler: Any, steps: int) -> list[float]:
-    """Return the learning rate of each step, and the one after the last step."""
+    """Return the learning rate of each step and the one after the last step."""
     found = [optimizer.param_groups[0]["lr"]]
     for _ in range(steps):
         optimizer.step()

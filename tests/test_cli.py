@@ -165,7 +165,9 @@ def wait_for_checkpoint(workdir: Path) -> Path:
     return next(workdir.glob("outputs/*/*/checkpoints/last.pt")).parents[1]
 
 
-def test_components_lists_all_parts_and_parameters_of_one(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_components_lists_all_components_and_the_parameters_of_one(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["components"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ("lenet", "cross_entropy", "sgd", "cosine", "digits"))

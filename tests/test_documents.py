@@ -1,4 +1,4 @@
-"""The documents are true: their commands run, and their links, files and make targets exist."""
+"""Tests of the documents: their commands run, and the links, files and make targets that they name exist."""
 
 import os
 import re
@@ -20,7 +20,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [block for text in TEXTS.values() for block in FENCE.findall(text)]
 SUBCOMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components", "--help", "--cfg", "--version")
 
-# Commands that no test here runs, by their beginning, and why.
+# Commands that are not run here, by their beginning, and the reason.
 NOT_RUN = {
     'eval "$(runner -sc install=bash)"': "changes the shell; test_shell_completion_answers asks for completions",
     "source .venv/bin/activate": "changes the shell",
@@ -36,11 +36,11 @@ NOT_RUN = {
     "python -m runner -m hydra/launcher=": "tests/faults/test_sweeps.py runs sweeps over other launchers",
     "python -m runner -m hydra/sweeper=optuna ": "tests/sweep/test_driver.py runs searches",
 }
-SHORTER = {"trainer.epochs=30": "trainer.epochs=3"}  # values that are smaller in a test
+SHORTER = {"trainer.epochs=30": "trainer.epochs=3"}  # values that are smaller in the tests
 
 
 def typed() -> list[str]:
-    """Return every command in a block or between backticks, without its comment."""
+    """Return every command in a code block or between backticks, without its comment."""
     lines = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
     lines += re.findall(r"^\$ (.*)$", "".join(text for language, text in BLOCKS if language == "console"), re.MULTILINE)
     prose = "\n".join(FENCE.sub("", text) for text in TEXTS.values())
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_examples(folder: Path) -> None:
-    """Write the examples whose first line is a comment with the name of a file; those of one file in their order."""
+    """Write the examples whose first line names a file in a comment; examples of the same file are appended."""
     for language, text in BLOCKS:
         first, _, rest = text.partition("\n")
         if language in ("python", "yaml") and (name := re.fullmatch(r"# ([\w./]+)", first)):
@@ -78,7 +78,7 @@ def write_examples(folder: Path) -> None:
 
 
 def write_data(root: Path) -> None:
-    """Write a little of every dataset that is read from files."""
+    """Write a small version of every dataset that is read from files."""
     for name in ("cats", "dogs"):
         (root / "pictures" / name).mkdir(parents=True)
         for number in range(10):
@@ -98,13 +98,13 @@ def write_data(root: Path) -> None:
         (batches / f"{name}.bin").write_bytes(b"".join(bytes([label]) + bytes(3072) for label in range(10)) * 2)
 
 
-def test_there_are_commands() -> None:
+def test_commands_are_found() -> None:
     assert len(RUN) > 50
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", RUN)
-def test_a_command_runs(folder: Path, command: str) -> None:
+def test_command_runs(folder: Path, command: str) -> None:
     run = next(path.parent for path in sorted(folder.glob("outputs/*/*/results.json")))
     sweep = next(path.parent for path in sorted(folder.glob("outputs/*/*/sweep.yaml")))
     places = {"FOLDER": str(run), "RUN": str(run), "SWEEP": str(sweep), "outputs": str(run.parent), **SHORTER}
@@ -116,7 +116,7 @@ def test_a_command_runs(folder: Path, command: str) -> None:
     with subprocess.Popen(
         [*program, *words[1:]],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},  # torchrun wants a GPU for each process
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},  # without GPUs, processes share the CPU
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -124,17 +124,17 @@ def test_a_command_runs(folder: Path, command: str) -> None:
         try:
             output = finish(process, code=2 if "lenett" in command else 0)
         finally:
-            process.kill()  # where it hangs
+            process.kill()  # if it hangs
     assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_run_or_listed_with_a_reason(command: str) -> None:
+def test_every_command_is_run_or_excluded_with_a_reason(command: str) -> None:
     listed = command.startswith(tuple(NOT_RUN))
     assert listed or re.match(r"python -m runner\b|torchrun --standalone \S+ -m runner\b", command)
 
 
-def test_every_reason_is_needed() -> None:
+def test_every_exclusion_matches_a_command() -> None:
     assert [begin for begin in NOT_RUN if not any(command.startswith(begin) for command in COMMANDS)] == []
 
 
@@ -144,19 +144,19 @@ def test_make_targets_exist() -> None:
     assert named <= targets
 
 
-def test_make_run_installs_only_what_a_run_needs(tmp_path: Path) -> None:
+def test_make_run_does_not_install_the_dev_extra(tmp_path: Path) -> None:
     command = ["make", "-n", "run", f"VENV={tmp_path}"]
     steps = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "-e .\n" in steps
     assert "[dev" not in steps
 
 
-def test_a_clone_has_a_folder_for_its_runs() -> None:
+def test_outputs_folder_is_tracked_and_its_contents_are_ignored() -> None:
     assert (ROOT / "outputs" / ".gitignore").read_text().split() == ["*", "!.gitignore"]
 
 
 @pytest.mark.slow
-def test_every_job_of_the_first_sweep_completes(tmp_path: Path) -> None:
+def test_first_sweep_of_the_readme_reaches_90_percent(tmp_path: Path) -> None:
     (command, *_) = re.findall(r"^python -m runner (-m .*)$", TEXTS["README.md"], re.MULTILINE)
     output = finish(start(*shlex.split(command), cwd=tmp_path))
     rows = [line.split() for line in output.splitlines() if line.startswith("completed  ")]
@@ -164,7 +164,7 @@ def test_every_job_of_the_first_sweep_completes(tmp_path: Path) -> None:
     assert min(float(row[-2]) for row in rows) > 0.9  # test/accuracy
 
 
-def test_files_exist() -> None:
+def test_named_files_exist() -> None:
     named = {
         name
         for text in TEXTS.values()
@@ -174,7 +174,7 @@ def test_files_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_the_layout_lists_every_module() -> None:
+def test_layout_lists_every_module() -> None:
     source = ROOT / "src" / "runner"
     layout = TEXTS["CONTRIBUTING.md"].partition("## Layout")[2].partition("###")[0]
     table = "".join(line for line in layout.splitlines() if line.startswith("|"))
@@ -184,7 +184,7 @@ def test_the_layout_lists_every_module() -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_links_exist(name: str) -> None:
+def test_link_targets_exist(name: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", TEXTS[name])):
         if target.startswith(("https://", "http://")):
             continue
@@ -205,7 +205,7 @@ def test_every_guide_is_linked_from_the_readme() -> None:
     assert [path.name for path in ROOT.glob("docs/*.md") if f"(docs/{path.name})" not in TEXTS["README.md"]] == []
 
 
-def test_the_readme_has_at_most_180_lines() -> None:
+def test_readme_has_at_most_180_lines() -> None:
     assert len(TEXTS["README.md"].splitlines()) <= 180
 
 

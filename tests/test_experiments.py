@@ -1,4 +1,4 @@
-"""Recipes for the systems of the source documents, and the numbers they must reach."""
+"""Tests of the recipes in conf/experiment/ and the results that they must reach."""
 
 import csv
 import random
@@ -25,7 +25,7 @@ from runner.training.check import check
 
 @pytest.fixture
 def experiment(workdir: Path) -> Callable[..., Path]:
-    """Return a function that runs a recipe as its header says and returns the run folder."""
+    """Return a function that runs a recipe and returns the run folder."""
 
     def go(name: str, *overrides: str) -> Path:
         assert cli.main([f"experiment={name}", "device.threads=1", *overrides]) == 0
@@ -43,7 +43,7 @@ def write_idx_digits(folder: Path) -> None:
     """Write the bundled digits as the four files of MNIST, scaled to 28x28: 1,437 training and 360 test images."""
     images, labels = Digits(size=28).load().samples
     assert isinstance(images, Tensor)
-    # Shuffled, because the last images were written by other people.
+    # Shuffled, because other people wrote the last images.
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images, labels = images[shuffled], labels[shuffled]
     for part, chosen in (("train", slice(0, 1437)), ("t10k", slice(1437, None))):
@@ -55,14 +55,14 @@ def losses(folder: Path) -> list[float]:
     return [float(row.split(",")[2]) for row in metrics_table(folder)[1:]]
 
 
-def test_s0a_small_lenet_has_ten_parameter_tensors() -> None:
+def test_small_lenet_has_ten_parameter_tensors() -> None:
     parts = build(compose_config(["experiment=lenet_small"]))
     assert [tuple(parameter.shape) for parameter in parts.model.parameters()] == [
         *((6, 1, 3, 3), (6,), (16, 6, 3, 3), (16,), (120, 576), (120,), (84, 120), (84,), (10, 84), (10,)),
     ]
 
 
-def test_s0b_hand_written_update_rule_learns_one_random_image(experiment: Callable[..., Path]) -> None:
+def test_hand_written_update_rule_overfits_one_random_image(experiment: Callable[..., Path]) -> None:
     found = losses(experiment("one_image", "trainer.epochs=5"))
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.1 * found[0]
@@ -78,12 +78,12 @@ def test_s0b_hand_written_update_rule_learns_one_random_image(experiment: Callab
 
 @pytest.mark.parametrize("optim", ["sgd", "adam", "rmsprop"])
 @pytest.mark.parametrize("loss", ["mse", "l1", "cross_entropy"])
-def test_s0c_every_optimizer_trains_with_every_loss(runner: Callable[..., Path], optim: str, loss: str) -> None:
+def test_each_optimizer_trains_with_each_loss(runner: Callable[..., Path], optim: str, loss: str) -> None:
     found = losses(runner(f"optim={optim}", f"loss={loss}", "optim.lr=0.005", "trainer.epochs=4"))
     assert found[-1] < found[0]
 
 
-def test_s1a_s2g_lenet_adapts_to_color_images() -> None:
+def test_lenet_accepts_color_images() -> None:
     parts = build(compose_config(["model=lenet"]))
     assert len(list(parts.model.parameters())) == 10
     assert parts.model.get_parameter("fc1.weight").shape == (120, 400)
@@ -91,7 +91,7 @@ def test_s1a_s2g_lenet_adapts_to_color_images() -> None:
     assert build_model(compose_config(["model=lenet"]), color)(torch.zeros(64, 3, 32, 32)).shape == (64, 10)
 
 
-def test_s1b_running_loss_is_logged_at_an_interval(experiment: Callable[..., Path], workdir: Path) -> None:
+def test_lenet_mnist_recipe_trains_on_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
     write_idx_digits(workdir)
     folder = experiment("lenet_mnist", "dataset.root=.", "trainer.log_every=100")
     config = (folder / "config.yaml").read_text()
@@ -100,12 +100,12 @@ def test_s1b_running_loss_is_logged_at_an_interval(experiment: Callable[..., Pat
     assert set(results(folder)["test"]) == {"loss", "accuracy"}
 
 
-def test_s1e_log_has_the_recall_of_each_class(experiment: Callable[..., Path]) -> None:
+def test_log_contains_recall_per_class(experiment: Callable[..., Path]) -> None:
     log = (experiment("imbalanced", "trainer.epochs=2") / "run.log").read_text()
     assert re.search(r"recall   0 \d\.\d\d  1 \d\.\d\d .* 9 \d\.\d\d", log, re.DOTALL)
 
 
-def test_s1f_folds_are_disjoint_complete_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:
+def test_folds_are_disjoint_complete_and_stratified(runner: Callable[..., Path], workdir: Path) -> None:
     sets = [build(compose_config(["dataset.folds=5", f"dataset.fold={fold}"])).test.source for fold in range(5)]
     images = [tuple(image.flatten().tolist()) for source in sets for image in source.inputs]  # type: ignore[attr-defined]
     everything = Digits().load().samples.inputs
@@ -113,10 +113,10 @@ def test_s1f_folds_are_disjoint_complete_and_stratified(runner: Callable[..., Pa
     assert sorted(images) == sorted(tuple(image.flatten().tolist()) for image in everything)
     for source in sets:
         counts = source.targets.bincount()  # type: ignore[attr-defined]
-        assert counts.max() - counts.min() <= 3  # of 174 to 183 in all
+        assert counts.max() - counts.min() <= 3  # each class has 174 to 183 samples in total
 
 
-def test_s2b_parameter_groups_are_matched_by_name_and_logged(experiment: Callable[..., Path]) -> None:
+def test_parameter_groups_are_matched_by_name_and_logged(experiment: Callable[..., Path]) -> None:
     folder = experiment("perceptron_groups", "trainer.epochs=2")
     log = (folder / "run.log").read_text()
     assert re.search(r"group +lr 0\.01: layer1\.W, layer2\.W", log)
@@ -125,7 +125,7 @@ def test_s2b_parameter_groups_are_matched_by_name_and_logged(experiment: Callabl
     assert found[-1] < found[0]
 
 
-def test_s2c_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
+def test_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
     folder = experiment("edge_kernel")
     assert (weights(folder)["conv.weight"][0, 0] - KERNEL).abs().max() < 0.02
     assert (folder / "plots" / "kernel.png").stat().st_size > 1000
@@ -133,12 +133,12 @@ def test_s2c_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-def test_s2e_recurrent_networks_read_digits_row_by_row(experiment: Callable[..., Path], kind: str) -> None:
+def test_recurrent_networks_learn_digits_row_by_row(experiment: Callable[..., Path], kind: str) -> None:
     assert results(experiment(f"{kind}_digits"))["test"]["accuracy"] >= 0.95
 
 
 @pytest.mark.slow
-def test_s3_two_hidden_units_fit_the_parabola(experiment: Callable[..., Path]) -> None:
+def test_two_hidden_units_fit_the_parabola(experiment: Callable[..., Path]) -> None:
     folder = experiment("parabola")
     assert results(folder)["step"] == 100_000
     assert results(folder)["parameters"] == 7
@@ -152,7 +152,7 @@ def test_s3_two_hidden_units_fit_the_parabola(experiment: Callable[..., Path]) -
     assert (folder / "plots" / "fit.png").stat().st_size > 1000
 
 
-def test_s4a_line_is_recovered(experiment: Callable[..., Path]) -> None:
+def test_slope_and_intercept_of_the_line_are_recovered(experiment: Callable[..., Path]) -> None:
     found = weights(experiment("line"))
     assert abs(found["w"].item() - 2) < 0.05
     assert abs(found["b"].item() - 3) < 0.05
@@ -162,7 +162,7 @@ def test_s4a_line_is_recovered(experiment: Callable[..., Path]) -> None:
 
 
 @pytest.mark.slow
-def test_s4b_mnist_network_learns_digits_from_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
+def test_mnist_cnn_learns_digits_from_idx_files(experiment: Callable[..., Path], workdir: Path) -> None:
     write_idx_digits(workdir)
     folder = experiment("mnist_cnn", "dataset.root=.", "dataset.repeat=10")
     assert results(folder)["test"]["accuracy"] >= 0.97
@@ -184,7 +184,7 @@ GROUPS = ("model", "loss", "optim", "scheduler", "dataset")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
-def test_any_combination_trains_or_is_rejected_with_a_reason(
+def test_random_combination_trains_or_is_rejected_with_a_reason(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -194,7 +194,8 @@ def test_any_combination_trains_or_is_rejected_with_a_reason(
     try:
         config = compose_config([*chosen, *shape, *SMALL])
         check(config)
-        trains = not re.search("mnist$|cifar10|image_folder|csv", chosen[4])  # these have no files here
+        # The files of these datasets do not exist here.
+        trains = not re.search("mnist$|cifar10|image_folder|csv", chosen[4])
     except ConfigError:
         trains = False
     code = cli.main([*chosen, *shape, *SMALL, "device.threads=1"])

@@ -1,4 +1,4 @@
-"""Limits that keep the code readable."""
+"""Tests of the limits on the length of files and functions."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A user's components from outside the repository, on the command line."""
+"""Tests of a user's own components, which live outside this repository."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ CHOICES = [*(f"{group}=mine" for group in VALUES), "trainer.epochs=20", "device.
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a folder of a user with a module and config files."""
+    """Return a folder with a user's module and config files."""
     (tmp_path / "my_parts.py").write_text(PARTS)
     for group, text in VALUES.items():
         (tmp_path / "conf" / group).mkdir(parents=True)
@@ -76,7 +76,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_components_of_a_plugin_train_resume_and_predict(project: Path) -> None:
+def test_plugin_components_train_resume_and_predict(project: Path) -> None:
     finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project))
     (folder,) = project.glob("outputs/*/*_mine_mine")
     assert results(folder)["test"]["r2"] > 0.5
@@ -106,7 +106,7 @@ augment: null
 
 
 @pytest.mark.parametrize("text", ["", SHARED, "augment: {flip: true}\n"], ids=["none", "all", "some"])
-def test_a_users_dataset_inherits_the_shared_keys_and_may_override_them(
+def test_plugin_dataset_inherits_shared_keys_and_may_override_them(
     project: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     with (project / "conf/dataset/mine.yaml").open("a") as file:
@@ -119,20 +119,20 @@ def test_a_users_dataset_inherits_the_shared_keys_and_may_override_them(
     assert found == expected
 
 
-def test_a_value_of_the_wrong_type_is_refused(project: Path) -> None:
+def test_value_of_the_wrong_type_is_rejected(project: Path) -> None:
     wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
     assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
     assert list(project.glob("outputs")) == []
 
 
-def test_an_error_in_a_plugin_is_shown(project: Path) -> None:
+def test_import_error_in_a_plugin_is_reported(project: Path) -> None:
     (project / "my_parts.py").write_text("from torch import does_not_exist")
     text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)
     assert "plugins: importing 'my_parts' failed: ImportError: cannot import name 'does_not_exist'" in text
 
 
 @pytest.mark.slow
-def test_an_installed_package_registers_components(project: Path) -> None:
+def test_installed_package_registers_components(project: Path) -> None:
     installed = project / "site"
     (installed / "parts-1.0.dist-info").mkdir(parents=True)
     (project / "my_parts.py").rename(installed / "installed_parts.py")
@@ -144,7 +144,7 @@ def test_an_installed_package_registers_components(project: Path) -> None:
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
 
 
-def test_a_duplicate_name_in_a_plugin_is_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_duplicate_name_in_a_plugin_is_reported_in_one_line(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"
     (line,) = finish(start("plugins=[taken]", cwd=workdir), code=2).splitlines()
@@ -153,7 +153,7 @@ def test_a_duplicate_name_in_a_plugin_is_one_message(workdir: Path, capsys: pyte
 
 
 @pytest.mark.parametrize("content", ["my_parts.py", "my_parts/__init__.py", "my_parts/sub.py"])
-def test_code_in_a_run_folder_is_not_executed(
+def test_plugin_in_a_run_folder_is_not_executed(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
     (workdir / content).parent.mkdir(exist_ok=True)
@@ -166,7 +166,7 @@ def test_code_in_a_run_folder_is_not_executed(
         assert "code in a run folder is not executed" in error
 
 
-def test_the_file_of_a_plugin_of_a_run_folder_is_printed(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_of_a_plugin_that_a_run_folder_names_is_printed(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "named_parts.py").write_text("")
     (workdir / "run").mkdir()
     check_origins(["named_parts", "not_there"], workdir / "run")

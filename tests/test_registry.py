@@ -24,11 +24,11 @@ def registry() -> Registry:
     return made
 
 
-def test_build_passes_the_values_and_the_supplied_ones_in_the_signature(registry: Registry) -> None:
+def test_build_passes_values_and_the_supplied_arguments_in_the_signature(registry: Registry) -> None:
     assert registry.build("line", {"bias": 0.5}, in_shape=3, total_steps=9) == (3, 0.5, ())
 
 
-def test_parameters_are_neither_supplied_nor_hidden(registry: Registry) -> None:
+def test_parameters_exclude_supplied_and_hidden_ones(registry: Registry) -> None:
     assert list(registry.parameters("line")) == ["bias", "names"]
 
 
@@ -43,7 +43,7 @@ def test_parameters_are_neither_supplied_nor_hidden(registry: Registry) -> None:
         ({"bias": 1.0, "names": [], "secret": 1}, "model.secret: no such key; allowed: bias, names."),
     ],
 )
-def test_check_compares_values_with_the_signature(
+def test_check_validates_values_against_the_signature(
     registry: Registry, values: dict[str, object], problem: str | None
 ) -> None:
     if problem is None:
@@ -54,12 +54,12 @@ def test_check_compares_values_with_the_signature(
         assert str(caught.value) == problem
 
 
-def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
+def test_unknown_name_raises_with_suggestion() -> None:
     with pytest.raises(ConfigError, match=r"model.name: found 'lenett'; allowed: .*Did you mean lenet\?"):
         MODELS.get("lenett")
 
 
-def test_a_duplicate_name_is_an_error_naming_both_components(registry: Registry) -> None:
+def test_duplicate_name_raises_naming_both_components(registry: Registry) -> None:
     with pytest.raises(ValueError, match=r"registered twice: by .*line and by torch.nn.modules.linear.Linear"):
         registry.register("line")(nn.Linear)
 
@@ -72,19 +72,19 @@ def test_a_duplicate_name_is_an_error_naming_both_components(registry: Registry)
         ({"channels_last": "yes"}, "model 'x': channels_last: found 'yes'; Input should be a valid boolean"),
     ],
 )
-def test_a_mistyped_trait_is_an_error(registry: Registry, traits: dict[str, Any], problem: str) -> None:
+def test_invalid_trait_raises(registry: Registry, traits: dict[str, Any], problem: str) -> None:
     with pytest.raises(TypeError, match=problem.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
         registry.register("x", **traits)
     assert "x" not in registry.names()
 
 
-def test_a_repeated_registration_is_harmless(registry: Registry) -> None:
+def test_registering_the_same_component_twice_is_allowed(registry: Registry) -> None:
     registry.register("linear")(nn.Linear)
     registry.register("linear")(nn.Linear)
     assert "linear" in registry.names()
 
 
-def test_parts_of_pytorch_are_registered_as_they_are() -> None:
+def test_torch_classes_are_registered_unchanged() -> None:
     assert OPTIMIZERS.get("sgd").component is torch.optim.SGD
 
 
@@ -111,7 +111,7 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_new_model_needs_only_its_module_and_yaml_file(copied: Path) -> None:
+def test_new_model_needs_only_its_module_and_yaml_file(copied: Path) -> None:
     (copied / "src/runner/model/tiny.py").write_text(TINY)
     (copied / "conf/model/tiny.yaml").write_text("name: tiny\nbias: false\n")
     output = finish(start("model=tiny", "dry_run=true", cwd=copied, PYTHONPATH=str(copied / "src")))

@@ -23,7 +23,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run a sweep over two learning rates and two seeds."""
+    """Run a sweep over two learning rates and two seeds and return its folder."""
     workdir = tmp_path_factory.mktemp("browser")
     finish(start("-m", "trainer.epochs=3", "optim.lr=0.1,0.01", "seed=0,1", cwd=workdir))
     (folder,) = workdir.glob("outputs/*/*")
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """Open a page; the test fails if a script on it raises an error."""
+    """Open a page and fail the test if a script on it raises an error."""
     page = browser.new_page(viewport={"width": 1300, "height": 900})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -103,7 +103,7 @@ def test_tensorboard_shows_swept_keys_and_metrics(board: str, page: Page) -> Non
         ("histograms", "weights/conv1.weight"),
     ],
 )
-def test_tensorboard_shows(board: str, page: Page, tab: str, found: str) -> None:
+def test_tensorboard_tab_shows_its_data(board: str, page: Page, tab: str, found: str) -> None:
     page.goto(f"{board}/#{tab}")
     expect(page.get_by_text(found).first).to_be_attached(timeout=30_000)
 

@@ -15,7 +15,7 @@ FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [(path.parts[0], path.stem) for path in FILES if len(path.parts) == 2]
 # Options that need a device or a file that this machine may not have.
 ELSEWHERE = {("device", "cuda"), ("device", "mps"), ("dataset", "csv"), ("dataset", "image_folder")}
-# Further overrides for options that do not fit the default parts.
+# Further overrides for options that do not fit the default components.
 REGRESSION = ["model=mlp", "loss=mse"]
 COMPANIONS = {
     **{("dataset", name): REGRESSION for name in ("parabola", "line", "edges", "sine", "random_pairs")},
@@ -26,44 +26,44 @@ COMPANIONS = {
 }
 
 
-def test_these_tests_cover_all_config_files() -> None:
+def test_all_config_files_are_tested() -> None:
     assert len(FILES) == 79
-    assert len(OPTIONS) == len(FILES) - 5  # config.yaml, dataset_defaults.yaml, and three of Hydra's own
+    assert len(OPTIONS) == len(FILES) - 5  # without config.yaml, dataset_defaults.yaml and three files in hydra/
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_each_file_composes_and_passes_the_check(group: str, option: str) -> None:
+def test_each_config_file_composes_and_passes_the_check(group: str, option: str) -> None:
     config = compose_config([f"{group}={option}", *COMPANIONS.get((group, option), [])])
     if (group, option) not in ELSEWHERE:
         check(config)
 
 
 @pytest.mark.parametrize(("group", "option"), [each for each in OPTIONS if each[0] in REGISTRIES])
-def test_each_file_contains_exactly_the_parameters_of_its_component(group: str, option: str) -> None:
+def test_each_config_file_contains_exactly_the_parameters_of_its_component(group: str, option: str) -> None:
     choice: Component = getattr(compose_config([f"{group}={option}"]), group)
     assert choice.name == option
     assert choice.values.keys() == REGISTRIES[group].parameters(option).keys()
 
 
-def test_the_shared_keys_of_datasets_are_in_one_file() -> None:
+def test_shared_dataset_keys_are_in_one_file() -> None:
     shared = yaml.safe_load((CONF / "dataset_defaults.yaml").read_text())
     assert shared.keys() == Dataset.model_fields.keys() - {"name"}
     for path in (CONF / "dataset").glob("*.yaml"):
         assert [key for key, value in yaml.safe_load(path.read_text()).items() if shared.get(key, ...) == value] == []
 
 
-def test_the_file_of_the_shared_keys_is_not_a_dataset() -> None:
+def test_file_of_shared_dataset_keys_is_not_a_dataset() -> None:
     with pytest.raises(ConfigError, match=r"^dataset: found 'dataset_defaults'; allowed: cifar10, csv, .*, sine\.$"):
         compose_config(["dataset=dataset_defaults"])
 
 
 @pytest.mark.parametrize("group", REGISTRIES)
-def test_each_component_has_a_file(group: str) -> None:
+def test_each_component_has_a_config_file(group: str) -> None:
     assert REGISTRIES[group].names() == sorted(option for folder, option in OPTIONS if folder == group)
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "experiment"])
-def test_each_experiment_states_command_result_and_time(option: str) -> None:
+def test_each_recipe_states_command_result_and_time(option: str) -> None:
     header = (CONF / "experiment" / f"{option}.yaml").read_text().split("\n\n")[0]
     assert f"python -m runner experiment={option}" in header
     assert re.search(r"^# Expected: .*^# Time: ", header, re.MULTILINE | re.DOTALL)
@@ -83,7 +83,7 @@ def test_overrides_are_read_as_they_were_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[a", "", "a: 1", "\x00"])
-def test_damaged_overrides_are_refused(tmp_path: Path, text: str) -> None:
+def test_damaged_overrides_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "overrides.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"overrides\.yaml: damaged: "):
         read_overrides(tmp_path / "overrides.yaml")
@@ -96,7 +96,7 @@ def test_thaw_applies_overrides(tmp_path: Path) -> None:
         thaw(tmp_path / "config.yaml", ["trainer.epoch=20"])
 
 
-def test_missing_keys_in_a_frozen_config_may_come_from_another_version(tmp_path: Path) -> None:
+def test_missing_key_in_a_frozen_config_hints_at_another_version(tmp_path: Path) -> None:
     frozen = freeze(compose_config()).replace("  cuda_graph: false\n", "")
     (tmp_path / "config.yaml").write_text(frozen)
     with pytest.raises(ConfigError, match=r"(?s)trainer.cuda_graph: missing.*another version of runner; see env"):
@@ -125,14 +125,14 @@ def test_missing_keys_in_a_frozen_config_may_come_from_another_version(tmp_path:
         ("nonsense", "nonsense: neither a command nor key=value; commands: resume,"),
     ],
 )
-def test_a_wrong_override_is_explained_in_one_line(override: str, problem: str) -> None:
+def test_invalid_override_is_reported_in_one_line(override: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose_config([override])
     (line,) = caught.value.problems
     assert re.match(problem.replace("?", r"\?").replace("$", r"\$").replace("{", r"\{"), line), line
 
 
-def test_all_wrong_overrides_are_reported_together() -> None:
+def test_all_invalid_overrides_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         compose_config(["model=lenett", "optim.lrr=1", "trainer.epochs=0.5", "seed=a"])
     keys = [line.partition(":")[0] for line in caught.value.problems]

@@ -13,8 +13,8 @@ from runner.errors import ConfigError
 
 @pytest.fixture
 def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the sweepers and launchers of other packages from Hydra."""
-    Plugins.instance()  # adds them when it is created
+    """Remove the sweepers and launchers of optional packages from Hydra."""
+    Plugins.instance()  # creating it adds them
     options = ConfigStore.instance().repo["hydra"]
     for group, name in (("launcher", "ray"), ("launcher", "submitit_slurm"), ("sweeper", "optuna")):
         monkeypatch.delitem(options.get(group, {}), f"{name}.yaml", raising=False)
@@ -25,7 +25,7 @@ def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     ("override", "extra"),
     [("hydra/launcher=ray", "ray"), ("hydra/launcher=submitit_slurm", "submitit"), ("hydra/sweeper=optuna", "optuna")],
 )
-def test_a_missing_launcher_or_sweeper_is_named_with_how_to_install_it(
+def test_missing_launcher_or_sweeper_is_reported_with_its_install_command(
     workdir: Path, capsys: pytest.CaptureFixture[str], override: str, extra: str
 ) -> None:
     assert cli.main(["-m", override, "seed=0,1"]) == 2
@@ -37,7 +37,7 @@ def test_a_missing_launcher_or_sweeper_is_named_with_how_to_install_it(
 
 
 @pytest.mark.parametrize("override", ["hydra/launcher=rays", "model=ray"])
-def test_other_unknown_options_have_no_hint_to_install(override: str) -> None:
+def test_other_unknown_options_have_no_install_hint(override: str) -> None:
     (line,) = find_problems([override], None, typed)
     assert "pip install" not in line
 
@@ -46,7 +46,7 @@ def test_valid_overrides_have_no_problems() -> None:
     assert find_problems(["model=mlp", "seed=0,1"], None, typed) == []
 
 
-def test_each_value_of_a_sweep_is_tried() -> None:
+def test_each_value_of_a_sweep_is_checked() -> None:
     (line,) = find_problems(["model=mlp,lenett", "seed=0"], None, typed)
     assert line.startswith("model: found 'lenett'; ")
 
@@ -68,17 +68,17 @@ def test_config_dir_is_searched(tmp_path: Path) -> None:
     assert find_problems(["model=mine"], None, typed) != []
 
 
-def test_other_errors_keep_hydras_message() -> None:
+def test_other_errors_keep_their_message() -> None:
     assert in_words(ValueError("so it is")) == "so it is"
 
 
-def test_unknown_keys_of_hydra_get_the_nearest_key() -> None:
+def test_unknown_hydra_key_gets_a_suggestion() -> None:
     (line,) = find_problems(["hydra.sweep.subdirs=x"], None, typed)
     assert line == "hydra.sweep.subdirs: no such key; allowed: dir, subdir. Did you mean subdir?"
 
 
 @pytest.mark.usefixtures("workdir")
-def test_values_that_hydra_refuses_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_hydra_rejects_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["hydra.help.header=[]", "hydra.job.num=soon"]) == 2  # the second has no value yet
     assert capsys.readouterr().err == (
         "error: hydra.help.header=[]: Cannot convert 'list' to string: '[]'\n"

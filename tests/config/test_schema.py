@@ -22,35 +22,37 @@ Tiny = Callable[..., Config]
         ("200steps", (200, "step")),
     ],
 )
-def test_validation_period_in_epochs_or_steps(tiny: Tiny, value: str, period: tuple[int, str]) -> None:
+def test_validation_period_is_in_epochs_or_steps(tiny: Tiny, value: str, period: tuple[int, str]) -> None:
     assert tiny(f"trainer.validate_every={value}").trainer.validation_period == period
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "'0 steps'", "1.5", "'5 minutes'", "steps", "''", "true", "null"])
-def test_other_periods_are_refused(tiny: Tiny, value: str) -> None:
+def test_invalid_validation_period_is_rejected(tiny: Tiny, value: str) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.validate_every: found"):
         tiny(f"trainer.validate_every={value}")
 
 
 @pytest.mark.parametrize(("accumulate", "batches", "steps"), [(1, 10, 10), (4, 8, 2), (4, 9, 3), (4, 3, 1), (10, 1, 1)])
-def test_steps_per_epoch_with_accumulation(tiny: Tiny, accumulate: int, batches: int, steps: int) -> None:
+def test_steps_per_epoch_are_rounded_up_with_accumulation(
+    tiny: Tiny, accumulate: int, batches: int, steps: int
+) -> None:
     assert tiny(f"trainer.accumulate={accumulate}").trainer.steps_per_epoch(batches) == steps
 
 
 @pytest.mark.parametrize(
     ("epochs", "max_steps", "steps"), [("3", "null", 15), ("null", "7", 7), ("3", "7", 7), ("3", "100", 15)]
 )
-def test_a_run_ends_at_the_first_of_its_limits(tiny: Tiny, epochs: str, max_steps: str, steps: int) -> None:
+def test_run_ends_at_whichever_limit_is_reached_first(tiny: Tiny, epochs: str, max_steps: str, steps: int) -> None:
     trainer = tiny(f"trainer.epochs={epochs}", f"trainer.max_steps={max_steps}", "trainer.accumulate=2").trainer
     assert trainer.total_steps(batches=9) == steps
 
 
-def test_a_run_without_a_limit_is_refused(tiny: Tiny) -> None:
+def test_run_without_a_limit_is_rejected(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"trainer: trainer.epochs or trainer.max_steps must be a number"):
         tiny("trainer.epochs=null")
 
 
-def test_values_of_a_component_exclude_the_shared_keys(tiny: Tiny) -> None:
+def test_component_values_exclude_the_shared_keys(tiny: Tiny) -> None:
     config = tiny("optim=sgd", "optim.lr=0.5")
     assert config.optim.name == "sgd"
     assert config.optim.values["lr"] == 0.5

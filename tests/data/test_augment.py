@@ -67,7 +67,7 @@ def test_flip_mirrors_half_of_the_images() -> None:
     assert 150 < sum(torch.equal(image, IMAGES[0]) for image in found) < 250
 
 
-def test_erases_rectangles_of_the_published_size() -> None:
+def test_erased_rectangles_have_the_published_sizes() -> None:
     found = changed(Augment(erase=0.25), torch.ones(400, 3, 32, 32))
     erased = [image for image in found if (image == 0).any()]
     assert 70 < len(erased) < 130
@@ -79,7 +79,7 @@ def test_erases_rectangles_of_the_published_size() -> None:
     assert len({float((image == 0).sum()) for image in erased}) > 30
 
 
-def test_augments_each_image_differently_from_the_generator_only() -> None:
+def test_each_image_is_augmented_differently_by_the_given_generator_only() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     found = changed(ALL)
@@ -148,7 +148,7 @@ def test_global_generator_is_not_used() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_without_seed_no_augmentation() -> None:
+def test_images_are_not_augmented_without_a_seed() -> None:
     plain = Batches(InMemory(pictures(), CPU), SPEC, 6)
     for (inputs, _), (same, _) in zip(plain.epoch(), Batches(plain.source, SPEC, 6, augment=ALL).epoch(), strict=True):
         assert torch.equal(inputs, same)

@@ -38,7 +38,7 @@ def order(batches: Batches, epoch: int, start: int = 0) -> list[list[int]]:
     return [(inputs[:, 0] * 2 + 0.5).int().tolist() for inputs, _ in batches.epoch(epoch, start)]
 
 
-def test_the_order_depends_only_on_seed_and_epoch() -> None:
+def test_order_depends_only_on_seed_and_epoch() -> None:
     one, same, other = (Batches(InMemory(numbered(50), CPU), SPEC, 8, seed=seed) for seed in (1, 1, 2))
     torch.manual_seed(5)
     first = order(one, 0)
@@ -50,14 +50,14 @@ def test_the_order_depends_only_on_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_an_epoch_can_start_at_any_batch(kind: int) -> None:
+def test_epoch_can_start_at_any_batch(kind: int) -> None:
     batches = Batches(sources(numbered(20))[kind], SPEC, 8, seed=1)
     assert len(batches) == 3
     whole = order(batches, 4)
     assert [order(batches, 4, start) for start in range(4)] == [whole, whole[1:], whole[2:], []]
 
 
-def test_without_a_seed_samples_are_not_shuffled() -> None:
+def test_samples_are_not_shuffled_without_a_seed() -> None:
     assert order(Batches(InMemory(numbered(20), CPU), SPEC, 8), 3) == [
         list(range(8)),
         list(range(8, 16)),
@@ -74,7 +74,7 @@ def test_streaming_does_not_use_the_global_generators() -> None:
 
 
 class Noisy:
-    """Inputs that draw from all global generators when they are read."""
+    """Inputs whose `__getitem__` draws from all global random generators."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -95,7 +95,7 @@ def drawn(source: Source, seed: int | None, size: int = 4, epoch: int = 1, start
     return torch.cat([inputs for inputs, _ in batches.epoch(epoch, start)])
 
 
-def test_draws_of_a_dataset_depend_only_on_seed_epoch_and_sample() -> None:
+def test_random_draws_of_a_dataset_depend_only_on_seed_epoch_and_sample() -> None:
     streamed = [Streamed(noisy(), CPU, workers) for workers in (0, 1, 2)]
     first = drawn(streamed[0], seed=1)
     assert len(first.unique(dim=0)) == 24
@@ -109,7 +109,7 @@ def test_draws_of_a_dataset_depend_only_on_seed_epoch_and_sample() -> None:
     assert torch.equal(whole, drawn(streamed[2], seed=1, size=12))
 
 
-def test_draws_of_a_dataset_are_fixed_in_evaluation() -> None:
+def test_random_draws_of_a_dataset_are_fixed_in_evaluation() -> None:
     samples = noisy()
     for source in (InMemory(samples, CPU), Streamed(samples, CPU, 0), Streamed(samples, CPU, 1)):
         batches = Batches(source, SPEC, 5)
@@ -119,7 +119,7 @@ def test_draws_of_a_dataset_are_fixed_in_evaluation() -> None:
     assert not torch.equal(InMemory(samples, CPU, seed=1).inputs, InMemory(samples, CPU, seed=2).inputs)
 
 
-def test_reading_restores_the_global_generators() -> None:
+def test_reading_samples_restores_the_global_generators() -> None:
     def draw() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
@@ -156,7 +156,7 @@ def test_raw_inputs_may_be_empty(kind: int) -> None:
 
 
 @pytest.mark.parametrize("kind", range(3))
-def test_a_repeated_epoch_can_start_at_any_batch(kind: int) -> None:
+def test_repeated_epoch_can_start_at_any_batch(kind: int) -> None:
     batches = Batches(sources(numbered(10))[kind], SPEC, 4, seed=1, repeat=3)
     whole = order(batches, 2)
     assert (batches.samples, len(batches)) == (30, 8)
@@ -174,7 +174,7 @@ def test_each_pass_of_a_repeated_epoch_has_its_own_order() -> None:
 
 @pytest.mark.parametrize("size", [10, 64])
 @pytest.mark.parametrize("kind", range(3))
-def test_a_batch_with_the_whole_split_is_not_shuffled(kind: int, size: int) -> None:
+def test_batch_with_the_whole_split_is_not_shuffled(kind: int, size: int) -> None:
     batches = Batches(sources(numbered(10))[kind], SPEC, size, seed=1, repeat=5)
     assert (batches.size, batches.samples, len(batches)) == (10, 50, 5)
     assert order(batches, 3) == [list(range(10))] * 5

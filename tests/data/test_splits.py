@@ -55,7 +55,7 @@ def test_folds_partition_the_samples_and_are_stratified() -> None:
         assert all(6 <= count <= 7 for count in fold.test.targets.bincount())
 
 
-def test_the_publishers_test_set_is_used_without_folds() -> None:
+def test_published_test_set_is_used_without_folds() -> None:
     published = Samples(torch.full((10, 2), -1.0), torch.zeros(10, dtype=torch.long))
     assert identities(drawn(test=published, test_share=None).test) == [-1] * 10
     tested = [identities(drawn(test=published, test_share=None, fold=(fold, 2)).test) for fold in range(2)]
@@ -78,11 +78,11 @@ def test_splitting_reads_no_inputs() -> None:
     assert parts.test.targets[3] == index % 3
 
 
-def test_without_shares_all_splits_are_the_training_samples() -> None:
+def test_all_splits_are_the_training_samples_without_shares() -> None:
     assert [identities(part) for part in drawn(10, val_share=None, test_share=None)] == [list(range(10))] * 3
 
 
-def test_without_val_share_validation_uses_the_training_samples() -> None:
+def test_validation_uses_the_training_samples_without_val_share() -> None:
     train, val, test = (identities(part) for part in drawn(val_share=None))
     assert train == val
     assert sorted(train + test) == list(range(100))
@@ -92,12 +92,12 @@ def test_without_val_share_validation_uses_the_training_samples() -> None:
     assert len(test) == 20
 
 
-def test_missing_test_samples_are_an_error() -> None:
+def test_missing_test_share_raises() -> None:
     with pytest.raises(DataError, match=r"dataset\.test_share: found null"):
         drawn(test_share=None)
 
 
-def test_the_publishers_validation_set_is_used_without_folds() -> None:
+def test_published_validation_set_is_used_without_folds() -> None:
     published = [Samples(torch.full((size, 2), -1.0), torch.zeros(size, dtype=torch.long)) for size in (10, 5)]
     pool = Pool(numbered(30), *published)
     train, val, test = (len(part.targets) for part in split(pool, seed=0, val_share=0.1, test_share=None, fold=None))
@@ -114,7 +114,7 @@ def test_folds_partition_a_regression_dataset() -> None:
     assert sorted(len(fold.test.targets) for fold in folds) == [4, 4, 5, 5, 5]
 
 
-def test_a_known_mean_is_not_measured() -> None:
+def test_known_mean_is_not_measured() -> None:
     assert measure(SPEC, numbered(5)) is SPEC
 
 

@@ -21,7 +21,7 @@ def test_resize_keeps_images_of_the_right_size() -> None:
     assert resize(IMAGES, 28) is IMAGES
 
 
-def test_resize_to_a_square() -> None:
+def test_resize_returns_square_images() -> None:
     assert resize(IMAGES[..., :14], 28).shape == (5, 3, 28, 28)
 
 

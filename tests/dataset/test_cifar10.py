@@ -71,7 +71,7 @@ def test_files_are_found_in_both_folders(tmp_path: Path, place: str) -> None:
     assert samples.inputs.shape[1:] == dataset.spec.in_shape
 
 
-def test_the_url_is_https_and_has_a_checksum() -> None:
+def test_url_is_https_and_has_a_checksum() -> None:
     assert (PUBLISHED.url[:8], len(bytes.fromhex(PUBLISHED.md5))) == ("https://", 16)
 
 
@@ -84,7 +84,7 @@ def test_images_are_resized(tmp_path: Path) -> None:
         CIFAR10(str(tmp_path), size=0)
 
 
-def test_an_existing_archive_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_archive_is_extracted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole(tmp_path / ARCHIVE)
     trust(monkeypatch, tmp_path / ARCHIVE)
     assert len(CIFAR10(str(tmp_path)).load().samples.targets) == 10
@@ -108,7 +108,7 @@ def test_missing_files_are_downloaded_and_extracted(tmp_path: Path, monkeypatch:
     assert asked == [[f"{FOLDER}/: {TEST[0]}", PUBLISHED.url]]
 
 
-def test_a_failed_download_names_folder_and_files(tmp_path: Path) -> None:
+def test_failed_download_names_folder_and_files(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         CIFAR10(str(tmp_path)).load()
     for name in (*NAMES, str(tmp_path)):
@@ -125,7 +125,9 @@ def test_a_failed_download_names_folder_and_files(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_file_is_named(tmp_path: Path, name: str, change: Callable[[bytes], bytes], problem: str) -> None:
+def test_damaged_file_is_reported_with_its_path(
+    tmp_path: Path, name: str, change: Callable[[bytes], bytes], problem: str
+) -> None:
     write(tmp_path)
     (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
     with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / name))}: {problem}"):
@@ -134,7 +136,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, change: Callable[[by
 
 @pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("length", [0, 10, 20_000])
-def test_a_damaged_archive_is_named_and_leaves_no_files(
+def test_damaged_archive_is_reported_with_its_path_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, trusted: bool
 ) -> None:
     whole(tmp_path / ARCHIVE)
@@ -146,14 +148,14 @@ def test_a_damaged_archive_is_named_and_leaves_no_files(
     assert list(tmp_path.glob("**/*.bin")) == []
 
 
-def test_an_archive_with_other_contents_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_with_other_contents_is_reported_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole(tmp_path / ARCHIVE, folder="cifar-100")
     trust(monkeypatch, tmp_path / ARCHIVE)
     with pytest.raises(DataError, match=f"{ARCHIVE}: cannot be extracted: .*{FOLDER}/data_batch_1.bin"):
         CIFAR10(str(tmp_path)).load()
 
 
-def test_an_archive_cannot_write_or_link_outside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_cannot_write_or_link_outside_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = tarfile.TarInfo(f"{FOLDER}/{NAMES[0]}")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
     outside = tarfile.TarInfo("../outside.bin")
@@ -165,7 +167,7 @@ def test_an_archive_cannot_write_or_link_outside_the_folder(tmp_path: Path, monk
     assert not (tmp_path / "outside.bin").exists()
 
 
-def test_the_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
+def test_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
     spec = CIFAR10(str(tmp_path / "new")).spec
     assert (spec.in_shape, spec.out_features, spec.has_test) == ((3, 32, 32), 10, True)
     assert list(tmp_path.iterdir()) == []

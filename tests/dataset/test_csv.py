@@ -29,7 +29,7 @@ def test_text_targets_are_classes(table: Path) -> None:
     assert dataset.columns == ["height", "width"]
 
 
-def test_number_targets_are_a_regression_unless_task_is_set(table: Path) -> None:
+def test_numeric_targets_mean_regression_unless_task_is_set(table: Path) -> None:
     table.write_text(PRICES)
     dataset = CSV(str(table), target="rooms")
     inputs, targets = dataset.load().samples
@@ -66,28 +66,28 @@ def test_files_written_by_spreadsheets_are_read(table: Path) -> None:
     assert (inputs.tolist(), targets.tolist()) == ([[1], [3]], [[2], [4]])
 
 
-def test_a_missing_file_is_refused_with_its_path(tmp_path: Path) -> None:
+def test_missing_file_is_rejected_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"path: found 'no.csv': there is no such file: {Path.cwd()}/no.csv"):
         CSV("no.csv")
     with pytest.raises(ValueError, match="path: found"):
         CSV(str(tmp_path))
 
 
-def test_a_missing_target_column_gets_the_nearest_name(table: Path) -> None:
+def test_missing_target_column_gets_a_suggestion(table: Path) -> None:
     table.write_text(PLANTS)
     with pytest.raises(ValueError, match=r"target: found 'hight', which is not a column of .*Did you mean height\?"):
         CSV(str(table), target="hight")
 
 
 @pytest.mark.parametrize("cell", ["tall", "", "nan", "inf", "1;2"])
-def test_a_cell_that_is_not_a_number_is_named_with_row_and_column(table: Path, cell: str) -> None:
+def test_non_numeric_cell_is_reported_with_line_and_column(table: Path, cell: str) -> None:
     table.write_text(f"height,width,kind\n1,2,a\n\n3,{cell},b\n")
     problem = f"path: {table}: line 4, column 'width': found {cell!r}, expected a number; to leave the column out: "
     with pytest.raises(ValueError, match=re.escape(f"{problem}dataset.drop=[width]")):
         CSV(str(table), target="kind")
 
 
-def test_a_target_that_is_not_a_number_is_named(table: Path) -> None:
+def test_non_numeric_target_is_reported_with_line_and_column(table: Path) -> None:
     table.write_text("x,target\n1,2\n3,many\n")
     problem = f"{table}: line 3, column 'target': found 'many', expected a number"
     with pytest.raises(ValueError, match=re.escape(problem) + "$"):
@@ -121,13 +121,13 @@ def test_dropped_columns_are_not_inputs(table: Path) -> None:
         ("x,target\n\udcff,2\n", "cannot be read: 'utf-8' codec can't decode"),
     ],
 )
-def test_files_that_are_not_tables_are_refused(table: Path, text: str, problem: str) -> None:
+def test_files_that_are_not_tables_are_rejected(table: Path, text: str, problem: str) -> None:
     table.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=f"path: {re.escape(str(table))}:? {problem}"):
         CSV(str(table))
 
 
-def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_path_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "table.csv").write_text(PRICES)
     assert len(CSV("~/table.csv", target="age").load().samples.targets) == 3

@@ -34,7 +34,7 @@ def test_mean_and_std_match_the_images() -> None:
     assert spec.std[0] == pytest.approx(float(inputs.std()), abs=1e-3)
 
 
-def test_the_first_digit_is_a_zero() -> None:
+def test_first_digit_is_a_zero() -> None:
     zero = Digits(8).load().samples
     assert zero.targets[0] == 0
     assert images(8)[0, 0, 3:5, 3].tolist() == [0, 0]
@@ -42,6 +42,6 @@ def test_the_first_digit_is_a_zero() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_a_size_below_one_is_refused(size: int) -> None:
+def test_size_below_one_is_rejected(size: int) -> None:
     with pytest.raises(ValueError, match=f"size must be at least 1, found {size}"):
         Digits(size)

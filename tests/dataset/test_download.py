@@ -18,17 +18,17 @@ PUBLISHED = {"a": Published("https://example.org/a.gz", "1"), "b": Published("ht
 
 
 def publish(monkeypatch: pytest.MonkeyPatch, fetch: Fetch) -> None:
-    """Replace the download of a file by fetch(url, folder, md5)."""
+    """Replace the download of a file with a call of fetch(url, folder, md5)."""
     target = "runner.dataset.download._fetch"
     monkeypatch.setattr(target, lambda source, path: fetch(source.url, str(path.parent), source.md5))
 
 
 def left(folder: Path) -> list[str]:
-    """Return all files except the lock, which is not deleted because others may wait for it."""
+    """Return all files except the lock file, which is kept because other processes may wait for it."""
     return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".download.lock")
 
 
-def test_a_file_is_verified_before_it_appears_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_verified_before_it_appears_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
 
     def fetch(url: str, root: str, md5: str) -> None:
@@ -43,7 +43,7 @@ def test_a_file_is_verified_before_it_appears_in_the_folder(tmp_path: Path, monk
     assert [(tmp_path / "raw" / name).read_text() for name in ("a.gz", "b.gz")] == ["1", "2"]
 
 
-def test_a_file_downloaded_by_another_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_downloaded_by_another_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.gz").write_text("theirs")
     publish(monkeypatch, lambda url, root, md5: (Path(root) / "b.gz").touch())
     download(PUBLISHED, tmp_path)
@@ -60,7 +60,7 @@ def test_a_file_downloaded_by_another_process_is_kept(tmp_path: Path, monkeypatc
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_failed_download_names_folder_and_files_and_leaves_nothing(
+def test_failed_download_names_folder_and_files_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(url: str, root: str, md5: str) -> None:
@@ -89,7 +89,7 @@ def test_files_downloaded_before_a_failure_are_kept(tmp_path: Path, monkeypatch:
     assert left(tmp_path) == ["a.gz"]
 
 
-def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, lambda url, root, md5: None)
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"The download failed: .*Not a directory"):
@@ -104,7 +104,7 @@ def test_all_urls_are_https_and_have_a_checksum() -> None:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Return the URL of a server for tmp_path."""
+    """Return the URL of a local server for the files in tmp_path."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

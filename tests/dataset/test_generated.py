@@ -1,4 +1,4 @@
-"""Generated datasets, and the imbalanced digits."""
+"""Tests of the generated datasets and the imbalanced digits."""
 
 import math
 from typing import Any
@@ -46,14 +46,14 @@ def test_line_has_its_slope_and_intercept() -> None:
     assert len(x) == 7
 
 
-def test_noise_is_normal_and_does_not_move_the_points() -> None:
+def test_line_noise_is_normal_and_does_not_move_the_points() -> None:
     (x, y), (same, noisy) = load(Line(points=2000)), load(Line(points=2000, noise=0.1))
     assert torch.equal(x, same)
     assert float((noisy - y).std()) == pytest.approx(0.1, rel=0.1)
     assert float((noisy - y).mean()) == pytest.approx(0, abs=0.01)
 
 
-def test_edges_are_left_minus_right() -> None:
+def test_edges_are_the_left_column_minus_the_right_column() -> None:
     pictures, edges = load(Edges(pictures=3, size=5))
     picture, edge = pictures[1, 0], edges[1].view(3, 3)
     for row in range(3):
@@ -62,7 +62,7 @@ def test_edges_are_left_minus_right() -> None:
             assert float(edge[row, column]) == pytest.approx(float(window[:, 0].sum() - window[:, 2].sum()), abs=1e-6)
 
 
-def test_targets_continue_the_wave() -> None:
+def test_sine_targets_continue_the_wave() -> None:
     seen, following = load(Sine(waves=20, length=16))
     values = torch.cat([seen.squeeze(2), following], dim=1).double()
     # In a sine wave, the sum of two neighbors is a constant multiple of the value between them.
@@ -74,7 +74,7 @@ def test_targets_continue_the_wave() -> None:
     assert 24 < periods.max() <= 32.01
 
 
-def test_noise_is_not_added_to_the_targets() -> None:
+def test_sine_noise_is_not_added_to_the_targets() -> None:
     (seen, following), (noisy, same) = load(Sine()), load(Sine(noise=0.1))
     assert torch.equal(following, same)
     assert float((noisy - seen).std()) == pytest.approx(0.1, rel=0.1)
@@ -120,6 +120,6 @@ def test_imbalanced_digits_are_a_subset_of_the_digits() -> None:
         (ImbalancedDigits, {"shares": [1.0] * 10, "size": 0}, "size must be at least 1, found 0"),
     ],
 )
-def test_values_out_of_range_are_refused(make: Any, values: dict[str, Any], problem: str) -> None:
+def test_values_out_of_range_are_rejected(make: Any, values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         make(**values)

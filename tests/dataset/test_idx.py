@@ -27,13 +27,13 @@ def test_reads_a_file_written_by_hand(tmp_path: Path) -> None:
     assert read_idx(tmp_path / "labels", dims=1).tolist() == [7, 2, 9]
 
 
-def test_a_file_without_items_is_read(tmp_path: Path) -> None:
+def test_file_without_items_is_read(tmp_path: Path) -> None:
     (tmp_path / "none").write_bytes(idx(CUBE[:0]))
     assert read_idx(tmp_path / "none", dims=3).shape == (0, 3, 4)
 
 
 @pytest.mark.parametrize("name", ["cube", "cube.gz"])
-def test_a_file_truncated_anywhere_is_named(tmp_path: Path, name: str) -> None:
+def test_file_truncated_at_any_byte_is_reported_with_its_path(tmp_path: Path, name: str) -> None:
     data = idx(CUBE)
     whole = gzip.compress(data) if name.endswith(".gz") else data
     for length in range(len(whole)):
@@ -42,20 +42,20 @@ def test_a_file_truncated_anywhere_is_named(tmp_path: Path, name: str) -> None:
             read_idx(tmp_path / name, dims=3)
 
 
-def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
+def test_file_with_extra_bytes_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "cube").write_bytes(idx(CUBE) + b"x")
     with pytest.raises(DataError, match=r"cube: damaged: 41 bytes, expected 40 for shape \[2, 3, 4\]"):
         read_idx(tmp_path / "cube", dims=3)
 
 
 @pytest.mark.parametrize("magic", ["00000802", "00000903", "01000803", "00000d03", "1f8b0803"])
-def test_another_format_is_refused(tmp_path: Path, magic: str) -> None:
+def test_another_format_is_rejected(tmp_path: Path, magic: str) -> None:
     (tmp_path / "cube").write_bytes(bytes.fromhex(magic) + idx(CUBE)[4:])
     with pytest.raises(DataError, match="cube: not an IDX file with 3 dimensions: it starts with"):
         read_idx(tmp_path / "cube", dims=3)
 
 
-def test_a_flipped_byte_in_a_gzipped_file_is_detected(tmp_path: Path) -> None:
+def test_flipped_byte_in_a_gzipped_file_is_detected(tmp_path: Path) -> None:
     whole = bytearray(gzip.compress(idx(CUBE)))
     whole[len(whole) // 2] ^= 1
     (tmp_path / "cube.gz").write_bytes(whole)
@@ -64,6 +64,6 @@ def test_a_flipped_byte_in_a_gzipped_file_is_detected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "missing.gz", "."])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+def test_missing_file_is_reported_with_its_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / name))}: cannot be read"):
         read_idx(tmp_path / name, dims=3)

@@ -24,7 +24,7 @@ def paint(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (8, 8
 
 
 def tree(root: Path, count: int = 3) -> None:
-    """Write `count` images of each of two classes, which differ in color and number."""
+    """Write `count` images for each of two classes. The images differ in color."""
     for number in range(count):
         paint(root / "cat" / f"{number}.png", (200, 0, number))
         paint(root / "dog" / "deep" / "er" / f"{number}.JPG", (0, 200, 0))
@@ -99,7 +99,7 @@ def test_split_folders_are_used(
         assert torch.equal(read(each.test)[:, 0].flatten(1).amax(1) < 100, each.test.targets == 1)
 
 
-def test_a_folder_train_without_other_splits_is_a_class(tmp_path: Path) -> None:
+def test_train_folder_without_other_splits_is_a_class(tmp_path: Path) -> None:
     tree(tmp_path / "train")
     tree(tmp_path / "bus")
     assert ImageFolder(str(tmp_path)).spec.classes == ("bus", "train")
@@ -116,7 +116,7 @@ def test_all_sources_give_equal_batches(tmp_path: Path, kind: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"no picture at all"])
-def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_an_image_is_reported_with_its_path(tmp_path: Path, content: bytes) -> None:
     tree(tmp_path)
     bad = tmp_path / "cat" / "bad.png"
     bad.write_bytes(content)
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_an_image_is_named(tmp_path: Path, content: bytes) ->
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
+def test_truncated_file_is_reported_with_its_path(tmp_path: Path, suffix: str) -> None:
     paint(tmp_path / "a" / f"cut.{suffix}", (1, 2, 3), size=(64, 64))
     path = tmp_path / "a" / f"cut.{suffix}"
     path.write_bytes(path.read_bytes()[:-30])
@@ -134,10 +134,9 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
         read(ImageFolder(str(tmp_path)).load().samples)
 
 
-@pytest.mark.parametrize(
-    "workers", [0, pytest.param(1, marks=pytest.mark.slow)]
-)  # torch waits 5 seconds for the worker
-def test_an_error_in_a_worker_is_one_line(tmp_path: Path, workers: int) -> None:
+# torch waits 5 seconds for the worker
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_error_in_a_worker_is_reported_in_one_line(tmp_path: Path, workers: int) -> None:
     tree(tmp_path)
     (tmp_path / "cat" / "bad.png").touch()
     dataset = ImageFolder(str(tmp_path), size=8)
@@ -148,14 +147,14 @@ def test_an_error_in_a_worker_is_one_line(tmp_path: Path, workers: int) -> None:
     assert "\n" not in message
 
 
-def test_a_class_without_images_is_named(tmp_path: Path) -> None:
+def test_class_without_images_is_reported_with_its_path(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "emu").mkdir()
     with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: contains no PNG or JPEG files"):
         ImageFolder(str(tmp_path)).load()
 
 
-def test_an_invalid_root_is_refused(tmp_path: Path) -> None:
+def test_invalid_root_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"root: found 'no': there is no such folder: {Path.cwd()}/no"):
         ImageFolder("no")
     with pytest.raises(ValueError, match=f"root: {re.escape(str(tmp_path))} contains no class folders"):

@@ -25,7 +25,7 @@ def _no_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(folder: Path, suffix: str = "") -> None:
-    """Return a folder with seven training and three test images in the publisher's format."""
+    """Write seven training and three test images in the publisher's format."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
         "train-images-idx3-ubyte": IMAGES,
@@ -59,7 +59,7 @@ def test_files_may_be_spread_over_both_folders(tmp_path: Path) -> None:
     assert len(MNIST(str(tmp_path)).load().samples.targets) == 7
 
 
-def test_a_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_root_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "data")
     assert len(MNIST("~/data").load().samples.targets) == 7
@@ -84,7 +84,7 @@ def test_images_are_resized(tmp_path: Path) -> None:
         ("train-images-idx3-ubyte", LABELS, "train-images-idx3-ubyte: not an IDX file with 3 dimensions"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, name: str, values: Tensor, problem: str) -> None:
+def test_damaged_file_is_reported_with_its_path(tmp_path: Path, name: str, values: Tensor, problem: str) -> None:
     write(tmp_path)
     (tmp_path / name).write_bytes(idx(values))
     with pytest.raises(DataError, match=problem):
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, values: Tensor, prob
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
+def test_truncated_file_is_reported_with_its_path(tmp_path: Path, name: str) -> None:
     write(tmp_path)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:-1])
@@ -116,12 +116,12 @@ def test_only_missing_files_are_downloaded(tmp_path: Path, monkeypatch: pytest.M
     assert len(list((tmp_path / "MNIST" / "raw").iterdir())) == 4
 
 
-def test_the_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
+def test_constructor_reads_and_creates_nothing(tmp_path: Path) -> None:
     spec = MNIST(str(tmp_path / "new"), size=32).spec
     assert (spec.in_shape, spec.out_features, len(spec.classes)) == ((1, 32, 32), 10, 10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_size_below_one_is_refused(tmp_path: Path) -> None:
+def test_size_below_one_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size must be at least 1, found 0"):
         MNIST(str(tmp_path), size=0)

@@ -35,7 +35,7 @@ def test_other_formats_are_not_opened(tmp_path: Path, kind: str) -> None:
         read_picture(path, (1, 8, 8))
 
 
-def test_a_damaged_png_is_named(tmp_path: Path) -> None:
+def test_damaged_png_is_reported_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "noise.png"
     Image.effect_noise((400, 400), 90).save(path)
     first, second, *rest = path.read_bytes().split(b"IDAT")

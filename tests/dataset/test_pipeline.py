@@ -1,4 +1,4 @@
-"""All datasets from their configs to batches: sources, folds, checks, and complete runs."""
+"""Tests of all datasets from config to batches: sources, folds, checks, and complete runs."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SHARES = {"image_folder": ["dataset.test_share=0.2"]}
 
 @pytest.fixture
 def datasets(workdir: Path) -> Path:
-    """Return a folder with small files for all datasets that read files, in the places of their configs."""
+    """Return a folder with small files for all datasets that read files, where their configs expect them."""
     draw = torch.Generator().manual_seed(0)
     for folder in ("MNIST", "FashionMNIST"):
         raw = workdir / "data" / folder / "raw"
@@ -67,7 +67,7 @@ def composed(name: str, *overrides: str) -> Config:
     )
 
 
-def test_these_tests_cover_all_datasets() -> None:
+def test_all_datasets_are_tested() -> None:
     assert sorted(CLASSES + NUMBERS) == DATASETS.names()
 
 
@@ -106,7 +106,7 @@ def test_five_folds_partition_the_samples_and_are_stratified(datasets: Path, nam
             assert ((counts - everything / 5).abs() <= 1).all()
 
 
-def test_inputs_of_a_table_are_standardized(datasets: Path) -> None:
+def test_table_inputs_are_standardized(datasets: Path) -> None:
     parts = build(composed("csv", "trainer.batch_size=100"))
     ((inputs, _),) = parts.train.epoch()
     torch.testing.assert_close(inputs.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
@@ -132,7 +132,7 @@ def test_inputs_of_a_table_are_standardized(datasets: Path) -> None:
         ),
     ],
 )
-def test_invalid_values_are_refused(workdir: Path, overrides: list[str], problem: str) -> None:
+def test_invalid_values_are_rejected(workdir: Path, overrides: list[str], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check(compose_config(overrides))
     (line,) = caught.value.problems
@@ -141,14 +141,14 @@ def test_invalid_values_are_refused(workdir: Path, overrides: list[str], problem
     assert tail in line
 
 
-def test_a_folder_without_a_test_split_requires_test_share(datasets: Path) -> None:
+def test_folder_without_a_test_split_requires_test_share(datasets: Path) -> None:
     with pytest.raises(ConfigError, match=r"dataset=image_folder has no test set .* set dataset\.test_share=0\.2"):
         check(compose_config(["dataset=image_folder"]))
     check(compose_config(["dataset=image_folder", "dataset.test_share=null", "dataset.val_share=null"]))
 
 
 @pytest.mark.parametrize("augment", ["null", "{}", "{shift: 0}"])
-def test_an_augmentation_without_effect_is_not_built(tiny: Callable[..., Config], augment: str) -> None:
+def test_augmentation_without_effect_is_not_built(tiny: Callable[..., Config], augment: str) -> None:
     assert build(tiny(f"dataset.augment={augment}")).train.augment is None
 
 
@@ -167,7 +167,7 @@ def test_only_training_images_are_augmented(tiny: Callable[..., Config]) -> None
     ],
     ids=["repeat", "whole", "augment"],
 )
-def test_a_run_interrupted_within_an_epoch_resumes_exactly(
+def test_run_interrupted_within_an_epoch_resumes_exactly(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
     monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
@@ -184,7 +184,9 @@ def test_a_run_interrupted_within_an_epoch_resumes_exactly(
     assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
 
 
-def test_a_text_column_is_refused_before_a_run_folder_exists(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_column_is_rejected_before_the_run_folder_is_created(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = "".join(f"{number},{'red' if number % 3 else 'blue'},{number % 2}\n" for number in range(40))
     (workdir / "table.csv").write_text(f"size,colour,kind\n{rows}")
     choices = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", "model=mlp", "device.threads=1"]
@@ -202,7 +204,7 @@ def test_a_text_column_is_refused_before_a_run_folder_exists(workdir: Path, caps
 
 @pytest.fixture
 def prices(workdir: Path) -> list[str]:
-    """Return the arguments for a table with prices of about 300,000."""
+    """Write a table with prices of about 300,000 and return the arguments that train on it."""
     draw = torch.Generator().manual_seed(0)
     rows = [(rooms, age, 2e5 + 4e4 * rooms - 1e3 * age) for rooms, age in torch.rand(300, 2, generator=draw).tolist()]
     (workdir / "prices.csv").write_text("rooms,age,price\n" + "".join(f"{a},{b},{c + 1e5}\n" for a, b, c in rows))
@@ -229,7 +231,7 @@ def test_prices_are_predicted_in_their_own_unit(
     assert sum(abs(a - b) for a, b in zip(found, prices_told, strict=True)) / len(found) < 10_000
 
 
-def test_evaluation_on_another_table_keeps_the_unit_of_the_training(
+def test_evaluation_on_another_table_uses_the_unit_of_the_training_table(
     workdir: Path, prices: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(prices) == 0
@@ -242,7 +244,7 @@ def test_evaluation_on_another_table_keeps_the_unit_of_the_training(
     assert json.loads(capsys.readouterr().out)["metrics"]["mae"] < 10_000
 
 
-def test_an_interrupted_run_on_prices_resumes_exactly(
+def test_interrupted_regression_run_resumes_exactly(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, prices: list[str]
 ) -> None:
     monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
@@ -254,7 +256,7 @@ def test_an_interrupted_run_on_prices_resumes_exactly(
     assert metrics_table(whole)[-1] == metrics_table(cut)[-1]
 
 
-def test_an_exported_model_predicts_prices(workdir: Path, prices: list[str]) -> None:
+def test_exported_model_predicts_in_the_unit_of_the_table(workdir: Path, prices: list[str]) -> None:
     assert cli.main([*prices, "trainer.epochs=20"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert cli.main(["export", str(folder), "--format", "torch.export"]) == 0
@@ -266,7 +268,7 @@ def test_an_exported_model_predicts_prices(workdir: Path, prices: list[str]) -> 
     assert description["output"]["rescale"]["mean"] > 250_000
 
 
-def test_a_failed_download_leaves_no_run_folder(
+def test_failed_download_leaves_no_run_folder(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(source: Published, target: Path) -> None:
@@ -282,7 +284,7 @@ def test_a_failed_download_leaves_no_run_folder(
     assert not (workdir / "outputs").exists()
 
 
-def test_a_sweep_downloads_its_data_before_the_first_job(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_downloads_its_data_before_the_first_job(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "offline.py").write_text(
         "from runner.dataset import download\n"
         "def refuse(source, target):\n"

@@ -1,4 +1,4 @@
-"""Common mistakes: each is explained in one message with its correction, and nothing is created."""
+"""Tests of common mistakes: each is reported in one message with a correction, and nothing is created."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("typed", "advice"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_explained_with_its_correction(
+def test_mistake_is_reported_with_a_correction(
     workdir: Path, capsys: pytest.CaptureFixture[str], typed: str, advice: str
 ) -> None:
     assert cli.main(typed.split()) == 2
@@ -83,7 +83,7 @@ def test_a_mistake_is_explained_with_its_correction(
     assert list(workdir.iterdir()) == []
 
 
-def test_the_hint_for_a_number_from_the_environment_works(
+def test_hint_for_a_number_from_the_environment_works(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MYLR", "0.02")
@@ -93,7 +93,7 @@ def test_the_hint_for_a_number_from_the_environment_works(
 
 
 GLOBAL = "# @package _global_\n"
-FILES = {  # a file in the user's folder: its text, the arguments, and the message
+FILES = {  # config file of the user: (contents, arguments, expected message)
     "model/a.yaml": ("name: tiny\n width: 32\n", "model=a", "mine/model/a.yaml, line 2, column 7: mapping values"),
     "model/b.yaml": (
         "name: tiny\n\twidth: 32\n",
@@ -146,7 +146,7 @@ FILES = {  # a file in the user's folder: its text, the arguments, and the messa
         "hydra.sweeper.params.seed._target_: found 'thing.Thing'; a config cannot name code",
     ),
 }
-EVERYWHERE = ("model/a.yaml", "experiment/g.yaml")  # tested with other commands too
+EVERYWHERE = ("model/a.yaml", "experiment/g.yaml")  # also tested with other commands
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ EVERYWHERE = ("model/a.yaml", "experiment/g.yaml")  # tested with other commands
         *((file, flags) for file in EVERYWHERE for flags in (["--cfg", "job"], ["--help"], ["-m", "seed=1,2"])),
     ],
 )
-def test_a_mistake_in_a_users_file_is_explained_with_its_place(
+def test_mistake_in_a_user_config_file_is_reported_with_its_location(
     workdir: Path, capsys: pytest.CaptureFixture[str], file: str, flags: list[str]
 ) -> None:
     text, typed, advice = FILES[file]
@@ -174,7 +174,7 @@ def test_a_mistake_in_a_users_file_is_explained_with_its_place(
     assert sorted(path.name for path in workdir.iterdir()) == ["mine", "thing.py"]
 
 
-def test_a_users_file_replaces_the_one_of_the_same_name(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_config_file_replaces_the_one_of_the_same_name(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "mine" / "optim").mkdir(parents=True)
     (workdir / "mine" / "optim" / "sgd.yaml").write_text("name: sgd\nlr: 0.5\n")
     (workdir / "mine" / "config.yaml").write_text("seed: 7\n")  # cannot be replaced
@@ -185,14 +185,14 @@ def test_a_users_file_replaces_the_one_of_the_same_name(workdir: Path, capsys: p
     assert "seed: 0" in shown
 
 
-def test_a_forgotten_config_dir_is_suggested(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forgotten_config_dir_is_suggested(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "my_conf" / "model").mkdir(parents=True)
     (workdir / "my_conf" / "model" / "tiny.yaml").write_text("name: tiny\n")
     assert cli.main(["model=tiny"]) == 2
     assert "my_conf/model/tiny.yaml exists: add --config-dir my_conf" in capsys.readouterr().err
 
 
-def test_a_failed_import_of_a_plugin_is_the_only_problem(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_plugin_import_is_the_only_problem_reported(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "mine" / "model").mkdir(parents=True)
     (workdir / "mine" / "model" / "tiny.yaml").write_text("name: tiny\n")
     assert cli.main(["model=tiny", "plugins=[nowhere]", "--config-dir", "mine"]) == 2
@@ -200,12 +200,14 @@ def test_a_failed_import_of_a_plugin_is_the_only_problem(workdir: Path, capsys: 
     assert line.startswith("error: plugins: importing 'nowhere' failed: ModuleNotFoundError")
 
 
-def test_version_names_the_versions(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_the_versions_of_runner_torch_and_hydra(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["--version"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["runner", "torch", "hydra-core"]
 
 
-def test_the_help_of_hydra_ignores_overrides(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hydra_help_ignores_overrides(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         cli.main(["--hydra-help", "model=mlp"])
     assert leaving.value.code == 0

@@ -69,7 +69,7 @@ def test_resume_falls_back_to_previous_checkpoint(runner: Callable[..., Path]) -
     assert equal(checkpoint(folder), checkpoint(undisturbed))
 
 
-def test_without_valid_checkpoint_resume_changes_nothing(
+def test_resume_without_valid_checkpoint_changes_nothing(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = runner("trainer.epochs=2")

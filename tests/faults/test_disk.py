@@ -1,4 +1,4 @@
-"""Tests of real processes on full, too small and read-only disks."""
+"""Tests of real processes on full and read-only disks, and with a file size limit."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ def in_own_mounts(script: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_file_size_limit_fails_the_save_and_keeps_older_checkpoints(tmp_path: Path) -> None:
-    # Adam allocates its state at the first step, so checkpoints are three times as large from then on.
+    # Adam allocates its state in the first step; from then on, checkpoints are three times as large.
     first = run([*OFTEN, "optim=adam", "trainer.max_steps=3"], tmp_path)
     assert first.returncode == 0, first.stdout
     (folder,) = tmp_path.glob("outputs/*/*")
@@ -112,14 +112,14 @@ def test_failing_tensorboard_and_csv_warn_once_and_training_continues(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])
-def test_resume_with_damaged_results_file(runner: Callable[..., Path], damage: bytes) -> None:
+def test_resume_replaces_a_damaged_results_file(runner: Callable[..., Path], damage: bytes) -> None:
     folder = runner()
     (folder / "results.json").write_bytes(damage)
     assert cli.main(["resume", str(folder)]) == 0
     assert results(folder)["status"] == "completed"
 
 
-def test_a_run_whose_output_cannot_be_written_trains_on(tmp_path: Path) -> None:
+def test_run_continues_if_its_output_cannot_be_written(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runner", *TINY, "device.threads=1"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -135,7 +135,7 @@ def test_a_run_whose_output_cannot_be_written_trains_on(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == done.stderr.count("No space left on device") == 1
 
 
-def test_a_disk_that_is_full_at_the_start_is_one_message(tmp_path: Path) -> None:
+def test_full_disk_at_the_start_is_reported_in_one_line(tmp_path: Path) -> None:
     script = (
         f"mount -t tmpfs -o size=1m tmpfs {tmp_path} && cd {tmp_path} && "
         f"(cat /dev/zero > fill 2> /dev/null; {sys.executable} -m runner {TINY[0]})"
@@ -146,7 +146,7 @@ def test_a_disk_that_is_full_at_the_start_is_one_message(tmp_path: Path) -> None
     assert done.stderr.count("\n") == 1
 
 
-def test_a_folder_that_the_locale_cannot_name_is_logged(tmp_path: Path) -> None:
+def test_folder_name_that_the_locale_cannot_encode_is_logged(tmp_path: Path) -> None:
     (tmp_path / "größe").mkdir()
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "runner", *TINY]

@@ -1,4 +1,4 @@
-"""Tests of checkpoint saves that are killed or fail at each of their I/O calls in turn."""
+"""Tests of saving a checkpoint when the process is killed, or the call fails, at each I/O call in turn."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ def at(step: int) -> dict[str, Any]:
 
 @contextmanager
 def io_layer(before: Callable[[str], None]) -> Iterator[None]:
-    """Call `before` with the name of each I/O call of a save, before the call is made."""
+    """Call `before` with the name of each I/O call, just before the call is made."""
     open_path = Path.open
 
     class Torn:
@@ -67,7 +67,7 @@ def io_layer(before: Callable[[str], None]) -> Iterator[None]:
 
 
 def calls_of_a_save(folder: Path) -> list[str]:
-    """Return the names of the I/O calls of one save, which include every kind of call."""
+    """Return the names of the I/O calls of one save, and check that every kind of call is among them."""
     calls: list[str] = []
     checkpoints = prepared(folder)
     with io_layer(calls.append):
@@ -78,7 +78,7 @@ def calls_of_a_save(folder: Path) -> list[str]:
 
 
 def prepared(folder: Path) -> Checkpoints:
-    """Return checkpoints of two steps, of which the next save deletes one."""
+    """Save checkpoints of two steps and return them; the next save deletes one."""
     folder.mkdir()
     checkpoints = Checkpoints(folder, keep_last=1)
     for step in (1, 2):
@@ -87,7 +87,7 @@ def prepared(folder: Path) -> Checkpoints:
 
 
 def die_at(fatal: int, save: Callable[[], object]) -> None:
-    """Save, and kill this process before the call with index `fatal`; exit if there is none."""
+    """Kill this process before the I/O call with index `fatal` of a save; exit if the save has fewer calls."""
     calls: list[str] = []
 
     def count(name: str) -> None:
@@ -146,5 +146,5 @@ def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(tmp_path: Path, 
         except CheckpointError as error:
             message = str(error)
         assert message == "" or "Input/output error" in message, calls[failing]
-        # An error that is not reported was handled: a failed link is replaced by a copy.
+        # An error that is not reported was handled, such as a failed link, which is replaced by a copy.
         intact(checkpoints, *((2, 3) if message else (3,)))

@@ -15,7 +15,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143}
 
 
 def folder_of(workdir: Path) -> Path:
-    """Wait until the run has created its folder, and return it."""
+    """Wait until the run has created its folder and return it."""
     wait_until(lambda: any(workdir.glob("outputs/*/*/results.json")))
     return next(workdir.glob("outputs/*/*/results.json")).parent
 
@@ -26,7 +26,7 @@ def trains(folder: Path) -> bool:
 
 
 def stop(process: subprocess.Popen[str], number: signal.Signals, times: int = 1) -> float:
-    """Send a signal and return the seconds until the process ends with the matching exit code."""
+    """Send a signal and return the seconds until the process exits, with the exit code of the signal."""
     began = time.monotonic()
     for _ in range(times):
         process.send_signal(number)
@@ -57,7 +57,7 @@ def test_signal_saves_and_ends_the_run_within_5_seconds(
 
 
 @pytest.mark.slow
-def test_run_saves_when_workers_are_signalled_too(tmp_path: Path) -> None:
+def test_run_saves_when_its_workers_are_signaled_too(tmp_path: Path) -> None:
     process = start(*LONG, "dataset.in_memory=false", "dataset.workers=2", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
@@ -78,7 +78,7 @@ def test_signal_before_the_first_step_is_deferred(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_repeated_signals_during_a_save(tmp_path: Path) -> None:
+def test_repeated_signals_during_a_save_leave_a_valid_checkpoint(tmp_path: Path) -> None:
     process = start(*LONG, "trainer.checkpoint.every_steps=1", cwd=tmp_path)
     folder = folder_of(tmp_path)
     wait_until(lambda: trains(folder))
@@ -88,7 +88,7 @@ def test_repeated_signals_during_a_save(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_worker_is_reported_and_run_resumes_bitwise(tmp_path: Path) -> None:
+def test_killed_worker_is_reported_and_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     streamed = [*TINY, "device.threads=1", "dataset.in_memory=false", "dataset.workers=2", "trainer.epochs=400"]
     streamed += ["trainer.checkpoint.every_steps=1", "logger=none"]
     process = start(*streamed, cwd=tmp_path)

@@ -41,7 +41,7 @@ def only_sweep(workdir: Path) -> Path:
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Return the ids of live processes with this working directory, except for this process."""
+    """Return the ids of the running processes with this working directory, except this process."""
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
@@ -77,7 +77,7 @@ def test_resume_after_killed_driver_gives_the_same_table(undisturbed: Path, tmp_
         driver.kill()
         driver.communicate()
         kills += driver.returncode == -signal.SIGKILL
-        wait_until(partial(is_left, workdir))  # the jobs end with their driver
+        wait_until(partial(is_left, workdir))  # the jobs end when their driver is killed
         if not list(workdir.glob("outputs/*/*/sweep.yaml")):
             continue  # killed before the sweep was created
         folder = only_sweep(workdir)
@@ -143,7 +143,7 @@ def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: sign
     assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
 
 
-def test_jobs_save_when_all_processes_are_signalled(tmp_path: Path) -> None:
+def test_jobs_save_when_all_processes_are_signaled(tmp_path: Path) -> None:
     driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=3000", "seed=0,1", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     signal_all(driver.pid, signal.SIGTERM)
@@ -266,7 +266,8 @@ def test_signal_stops_sweeps_of_other_launchers(tmp_path: Path, launcher: str) -
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))))
     driver.send_signal(signal.SIGINT)
     driver.wait(timeout=120)
-    for number in processes_in(tmp_path):  # jobs elsewhere run on, and keep the driver's output open
+    # Jobs of other launchers keep running, and keep the output of the driver open.
+    for number in processes_in(tmp_path):
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     output = finish(driver, code=130)

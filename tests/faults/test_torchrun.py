@@ -58,7 +58,7 @@ def torchrun() -> Iterator[Start]:
         return together
 
     yield start_all
-    for process in started:  # after a failed test they may still wait for each other
+    for process in started:  # after a failed test, they may still wait for each other
         process.kill()
         process.communicate()
 
@@ -76,7 +76,7 @@ def test_two_processes_match_one_and_only_the_first_logs(tmp_path: Path, torchru
     arguments = [*TINY, "trainer.batch_size=45", "trainer.accumulate=2", "trainer.clip_norm=0.5", "trainer.ema=0.9"]
     (tmp_path / "alone").mkdir()
     finish(start(*arguments, cwd=tmp_path / "alone"))
-    # The validation split has 143 samples, so that its last batch has a single one.
+    # The validation split has 143 samples, so its last batch has a single sample.
     streamed = ["dataset.in_memory=false", "dataset.workers=1", "trainer.eval_batch_size=71"]
     first, second = torchrun(*arguments, *streamed, cwd=tmp_path)
     assert "on cpu (1 threads), 2 processes" in finish(first)
@@ -99,7 +99,7 @@ def test_closure_returns_the_global_loss(tmp_path: Path, torchrun: Start) -> Non
     assert together["val"] == pytest.approx(alone["val"], rel=1e-3)
 
 
-def test_resume_after_kill_equals_undisturbed_run(tmp_path: Path, torchrun: Start) -> None:
+def test_resume_after_kill_equals_uninterrupted_run(tmp_path: Path, torchrun: Start) -> None:
     arguments = [*TINY, *RANDOM, "trainer.batch_size=64", "trainer.epochs=30", "trainer.checkpoint.every_steps=3"]
     (tmp_path / "undisturbed").mkdir()
     for process in torchrun(*arguments, cwd=tmp_path / "undisturbed"):
@@ -131,7 +131,7 @@ def test_signal_to_one_process_stops_all_after_the_same_step(
     processes = torchrun(*LONG, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))
     processes[rank].send_signal(number)
-    codes = [143, 143]  # processes without a signal of their own exit as after SIGTERM
+    codes = [143, 143]  # a process that received no signal itself exits as after SIGTERM
     codes[rank] = 130 if number == signal.SIGINT else 143
     for process, code in zip(processes, codes, strict=True):
         finish(process, code)
@@ -202,7 +202,7 @@ def test_resuming_a_sweep_under_torchrun_raises(tmp_path: Path, torchrun: Start)
     assert finish(second, 2) == ""
 
 
-def test_validation_split_with_fewer_samples_than_processes(tmp_path: Path, torchrun: Start) -> None:
+def test_validation_split_with_fewer_samples_than_processes_is_evaluated(tmp_path: Path, torchrun: Start) -> None:
     small = ["dataset=line", "dataset.val_share=0.02", "dataset.test_share=0.2"]
     arguments = ["experiment=line", *small, "trainer.epochs=2"]
     (tmp_path / "alone").mkdir()
@@ -225,7 +225,7 @@ def test_exception_in_one_process_is_reported_with_traceback(tmp_path: Path, tor
     assert "torchrun: cannot communicate" in finish(first, 1)
 
 
-def test_signal_during_validation(tmp_path: Path, torchrun: Start) -> None:
+def test_signal_during_validation_saves_validation_as_the_next_action(tmp_path: Path, torchrun: Start) -> None:
     often = ["trainer.validate_every='1 step'", "trainer.eval_batch_size=1", "trainer.checkpoint.every_epochs=1000"]
     processes = torchrun(*LONG, *often, cwd=tmp_path)
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/run.log"))) and trains(only_run(tmp_path)))

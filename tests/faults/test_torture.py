@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_runs_killed_at_random_instants_equal_undisturbed_runs() -> None:
+def test_runs_killed_at_random_moments_equal_uninterrupted_runs() -> None:
     script = Path(__file__).with_name("torture.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, script, "--kills=30"], env=environment, capture_output=True, text=True)

@@ -1,9 +1,9 @@
-"""Kill runs at random instants, resume them, and compare them bit for bit with undisturbed runs.
+"""Kill runs at random moments, resume them, and compare them bit for bit with uninterrupted runs.
 
 Usage: make torture KILLS=300, or python tests/faults/torture.py --kills 300 --seed 1
 
-Each run is forked from this process, which has imported torch but computed nothing, so that starting one takes
-milliseconds and many instants can be tried: while the run creates its folder, trains, validates, saves, plots or
+Each run is forked from this process, which has imported torch but computed nothing. A run therefore starts within
+milliseconds, and many moments can be tried: while the run creates its folder, trains, validates, saves, plots or
 resumes.
 """
 
@@ -68,17 +68,17 @@ def start(folder: Path, arguments: list[str]) -> int:
 
 
 def finish(child: int) -> int:
-    """Wait for a process and return its exit code; minus the signal number if a signal killed it."""
+    """Wait for a process and return its exit code, or minus the signal number if a signal killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run_folder(folder: Path) -> Path | None:
-    """Return the run folder, or None if no run that can be resumed exists yet."""
+    """Return the run folder, or None if there is no run to resume yet."""
     return next((config.parent for config in folder.glob("outputs/*/*/config.yaml")), None)
 
 
 def undisturbed(folder: Path, arguments: list[str]) -> tuple[Path, float]:
-    """Run without a kill and return the run folder and the duration in seconds."""
+    """Run without kills and return the run folder and the duration in seconds."""
     folder.mkdir()
     began = time.monotonic()
     code = finish(start(folder, arguments))
@@ -99,7 +99,7 @@ def killed(folder: Path, arguments: list[str], seconds: float, chance: random.Ra
     while True:
         found = run_folder(folder)
         child = start(folder, arguments if found is None else ["resume", str(found)])
-        if chance.random() < 0.3:  # at any instant, from start-up to the last plot
+        if chance.random() < 0.3:  # at any moment, from start-up to the last plot
             time.sleep(chance.uniform(0, 1.2 * seconds))
         else:  # soon after a save
             wait_for_a_save(folder, saved_step(found), timeout=seconds)
@@ -117,7 +117,7 @@ def killed(folder: Path, arguments: list[str], seconds: float, chance: random.Ra
 
 
 def wait_for_a_save(folder: Path, known: str, timeout: float) -> None:
-    """Wait until the newest saved step is no longer `known`, at most `timeout` seconds."""
+    """Wait until the newest saved step is no longer `known`, for at most `timeout` seconds."""
     end = time.monotonic() + timeout
     while time.monotonic() < end and saved_step(run_folder(folder)) == known:
         time.sleep(0.001)
@@ -130,7 +130,7 @@ def saved_step(folder: Path | None) -> str:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Return the names of everything in which two runs are not equal bit for bit."""
+    """Return the names of all values and files that are not equal bit for bit in two runs."""
     pairs = {name: (checkpoint(one, f"{name}.pt"), checkpoint(other, f"{name}.pt")) for name in ("last", "best")}
     found = [f"{name}.pt: {key}" for name, (a, b) in pairs.items() for key in a if not equal(a[key], b[key])]
     found += ["metrics.csv"] if metrics_table(one) != metrics_table(other) else []
@@ -145,7 +145,7 @@ def torture(kills: int, seed: int) -> int:
 
     Args:
         kills: number of kills.
-        seed: seed of the instants.
+        seed: seed of the random moments.
     """
     chance = random.Random(seed)
     done = bad = runs = 0

@@ -19,7 +19,7 @@ def test_targets_have_dtype_of_outputs(dtype: torch.dtype) -> None:
     assert OneHot(nn.MSELoss(), 3)(OUTPUTS.to(dtype), torch.tensor([1, 2])).dtype == dtype
 
 
-def test_reduction_is_that_of_the_loss() -> None:
+def test_reduction_is_that_of_the_wrapped_loss() -> None:
     assert OneHot(nn.MSELoss(reduction="sum"), 3).reduction == "sum"
     assert OneHot(nn.Identity(), 3).reduction == "mean"
 

@@ -8,7 +8,7 @@ from runner.loss.standardized import InUnitOfTargets, Standardized
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_the_gradient_is_that_of_standardized_targets(reduction: str) -> None:
+def test_gradient_equals_that_of_standardized_targets(reduction: str) -> None:
     inputs, targets = torch.randn(8, 3), 3e5 + 1e5 * torch.randn(8, 1)
     plain = nn.Linear(3, 1)
     model = copy.deepcopy(plain)
@@ -22,7 +22,7 @@ def test_the_gradient_is_that_of_standardized_targets(reduction: str) -> None:
     assert model.state_dict().keys() == plain.state_dict().keys()
 
 
-def test_a_copy_of_the_model_gives_outputs_in_the_same_unit() -> None:
+def test_copied_model_returns_outputs_in_the_same_unit() -> None:
     model = nn.Linear(3, 1)
     model.register_forward_hook(InUnitOfTargets(3e5, 1e5))
     inputs = torch.randn(4, 3)

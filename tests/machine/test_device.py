@@ -19,7 +19,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int = 0, mps: bool = False) -
         (0, True, ["mps", "cpu"]),
     ],
 )
-def test_available_devices_fastest_first(
+def test_available_devices_are_ordered_fastest_first(
     monkeypatch: pytest.MonkeyPatch, gpus: int, mps: bool, names: list[str]
 ) -> None:
     pretend(monkeypatch, gpus, mps)
@@ -52,7 +52,7 @@ def test_gpu_index_out_of_range_raises(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("cuda:2")
 
 
-def test_describe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_describe_names_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     assert describe(torch.device("cuda:1")) == "cuda:1 (NVIDIA H200)"
     assert describe(torch.device("cpu")) == f"cpu ({torch.get_num_threads()} threads)"
@@ -73,7 +73,7 @@ def test_torchrun_gives_each_process_its_own_gpu(monkeypatch: pytest.MonkeyPatch
         resolve("cuda:1")
     pretend(monkeypatch, mps=True)
     assert str(resolve("auto")) == "cpu"
-    for rank in range(2):  # every process raises, also the one that has a GPU
+    for rank in range(2):  # every process raises, including the one that has a GPU
         pretend(monkeypatch, gpus=1)
         monkeypatch.setenv("LOCAL_RANK", str(rank))
         for name in ("auto", "cuda"):

@@ -47,7 +47,7 @@ def test_totals_are_exact(twins: list[Tensor]) -> None:
     assert not World(1, 2).any(False)
 
 
-def test_a_single_process_does_not_communicate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_process_does_not_communicate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_reduce", None)
     weight = nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)

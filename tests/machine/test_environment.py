@@ -36,12 +36,12 @@ def test_describes_versions_device_and_host(workdir: Path) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_missing_package_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.machine.environment.PACKAGES", ("torch", "no-such-package"))
     assert describe_environment("cpu")["packages"] == {"torch": torch.__version__, "no-such-package": None}
 
 
-def test_a_clean_repository_has_an_empty_diff(repository: Path) -> None:
+def test_clean_repository_has_an_empty_diff(repository: Path) -> None:
     assert describe_environment("cpu")["git"] == {"commit": git("rev-parse", "HEAD").strip(), "diff": ""}
 
 
@@ -55,19 +55,19 @@ def test_commit_and_diff_restore_the_code(repository: Path) -> None:
     assert (repository / "code.py").read_text() == changed
 
 
-def test_a_diff_that_is_not_utf8_is_decoded(repository: Path) -> None:
+def test_diff_that_is_not_utf8_is_decoded(repository: Path) -> None:
     (repository / "code.py").write_bytes(b"gr\xf6\xdfe\n")
     assert "gr\ufffd\ufffde" in describe_environment("cpu")["git"]["diff"]
 
 
-def test_without_repository_or_git_commit_and_diff_are_none(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_and_diff_are_none_without_repository_or_git(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workdir.parent))
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
     monkeypatch.setenv("PATH", "")
     assert describe_environment("cpu")["git"] == {"commit": None, "diff": None}
 
 
-def test_programs_in_the_settings_of_a_repository_are_not_run(repository: Path) -> None:
+def test_programs_named_in_git_settings_are_not_run(repository: Path) -> None:
     (repository / ".gitattributes").write_text("code.py diff=theirs filter=a=b\n")
     program = repository / "program.sh"
     program.write_text("#!/bin/sh\ntouch was_run\ncat\n")
@@ -79,7 +79,7 @@ def test_programs_in_the_settings_of_a_repository_are_not_run(repository: Path) 
     assert not (repository / "was_run").exists()
 
 
-def test_a_huge_diff_is_truncated(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_diff_is_truncated(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.machine.environment.MOST_BYTES", 1000)
     (repository / "code.py").write_text("long\n" * 1_000_000)
     diff = describe_environment("cpu")["git"]["diff"]

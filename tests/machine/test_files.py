@@ -30,7 +30,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_complete(
 
 
 @pytest.mark.parametrize(("owner", "call"), [(os, "fsync"), (Path, "replace")])
-def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, call: str
 ) -> None:
     (tmp_path / "file").write_text("old")
@@ -41,7 +41,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
 
@@ -52,7 +52,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_temporary_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
+def test_temporary_file_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".file.part").write_text("torn, and longer than the new one")
     write_atomically(tmp_path / "file", "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
@@ -64,7 +64,7 @@ def test_sync_folder_closes_its_descriptor(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_a_process_waits_for_the_lock(tmp_path: Path) -> None:
+def test_second_process_waits_for_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     code = (
@@ -80,7 +80,7 @@ def test_a_process_waits_for_the_lock(tmp_path: Path) -> None:
     assert other.communicate(timeout=10)[0] == "in\n"
 
 
-def test_a_lock_does_not_create_its_folder(tmp_path: Path) -> None:
+def test_lock_does_not_create_its_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="gone"), one_at_a_time(tmp_path / "gone" / "file"):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -7,13 +7,13 @@ from runner.machine.ranks import is_leader, local_rank, local_size, world_size
 TORCHRUN = {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}
 
 
-def test_without_torchrun_the_world_size_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_world_size_is_one_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")  # some schedulers set it
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert (world_size(), is_leader(), local_rank(), local_size()) == (1, True, 0, 1)
 
 
-def test_ranks_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_read_from_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     assert (world_size(), is_leader(), local_rank(), local_size()) == (4, False, 0, 2)
@@ -31,14 +31,14 @@ def test_variables_of_other_launchers_are_ignored(
 
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"])
-def test_a_variable_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_variable_that_is_not_a_number_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for known in TORCHRUN:
         monkeypatch.setenv(known, "many" if known == name else TORCHRUN[known])
     with pytest.raises(ConfigError, match=f"{name}: found 'many' in the environment; expected a number"):
         world_size(), is_leader(), local_rank(), local_size()
 
 
-def test_an_invalid_variable_is_one_message(
+def test_invalid_variable_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for known in TORCHRUN:

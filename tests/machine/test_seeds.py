@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def draw() -> tuple[float, float, float, float, float]:
-    """Draw from every global generator, including normal draws of Python and NumPy, which cache a second value."""
+    """Draw from every global generator, also normal values of Python and NumPy, which cache a second one."""
     return random.random(), random.gauss(), np.random.rand(), np.random.normal(), float(torch.randn(1))
 
 

@@ -9,7 +9,7 @@ from runner.machine.signals import SAME_REQUEST, SIGNALS, Stop
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 143)])
-def test_a_signal_requests_a_stop(number: signal.Signals, exit_code: int) -> None:
+def test_signal_requests_a_stop(number: signal.Signals, exit_code: int) -> None:
     with Stop() as stop:
         stop.can_wait = True
         assert stop.requested is None
@@ -18,13 +18,13 @@ def test_a_signal_requests_a_stop(number: signal.Signals, exit_code: int) -> Non
     assert stop.exit_code == exit_code
 
 
-def test_a_signal_raises_unless_it_can_wait() -> None:
+def test_signal_raises_unless_it_can_wait() -> None:
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"), Stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.exit_code == 143
 
 
-def test_two_signals_in_short_order_are_one_request() -> None:
+def test_two_signals_in_quick_succession_are_one_request() -> None:
     with Stop() as stop:
         stop.can_wait = True
         for _ in range(2):  # from the terminal and from the launcher
@@ -35,7 +35,7 @@ def test_two_signals_in_short_order_are_one_request() -> None:
         assert stop.times == 2
 
 
-def test_several_ranks_stop_when_they_agree() -> None:
+def test_ranks_stop_only_when_they_agree() -> None:
     told = False
 
     class Pair(World):
@@ -71,7 +71,7 @@ def test_pass_on_calls_the_previous_handler() -> None:
     assert heard == [signal.SIGUSR2]
 
 
-def test_the_first_of_several_signals_counts() -> None:
+def test_first_of_several_signals_counts() -> None:
     with Stop() as stop:
         stop.can_wait = True
         for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
@@ -79,7 +79,7 @@ def test_the_first_of_several_signals_counts() -> None:
     assert stop.requested is signal.SIGUSR1
 
 
-def test_the_previous_handlers_are_restored() -> None:
+def test_previous_handlers_are_restored() -> None:
     heard: list[int] = []
     before = {number: signal.signal(number, lambda number, frame: heard.append(number)) for number in SIGNALS}
     try:

@@ -39,7 +39,7 @@ def test_order_of_normalization_activation_and_dropout() -> None:
     assert {layer.p for layer in model.layers if isinstance(layer, nn.Dropout)} == {0.5}
 
 
-def test_without_blocks_and_hidden_layers_is_linear() -> None:
+def test_model_without_blocks_and_hidden_layers_is_linear() -> None:
     assert sum(parameter.numel() for parameter in CNN((1, 8, 8), 3, channels=[], hidden=[]).parameters()) == 65 * 3
 
 

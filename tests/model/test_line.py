@@ -17,7 +17,7 @@ def test_computes_straight_line() -> None:
     torch.testing.assert_close(model(torch.tensor([[0.0], [0.5], [-4.0]])), torch.tensor([[3.0], [4.0], [-5.0]]))
 
 
-def test_multiple_inputs_and_outputs() -> None:
+def test_accepts_multiple_inputs_and_outputs() -> None:
     model = Line((1, 2, 3), 4)
     with torch.no_grad():
         model.w.normal_()

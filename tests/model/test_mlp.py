@@ -19,7 +19,7 @@ def test_forward_matches_functional_implementation() -> None:
     torch.testing.assert_close(model(inputs), x @ w3.T + b3)
 
 
-def test_without_hidden_layers_is_linear() -> None:
+def test_model_without_hidden_layers_is_linear() -> None:
     assert kinds(MLP((6,), 4, hidden=[])) == ["Linear"]
     assert kinds(MLP((1, 2, 3), 4, hidden=[])) == ["Flatten", "Linear"]
 

@@ -1,4 +1,4 @@
-"""Tests of all models: the values in conf/ build a model, also on the meta device."""
+"""Tests of all models: the values in conf/ build a model on the meta device."""
 
 import pytest
 import torch

@@ -66,7 +66,7 @@ def test_bidirectional_uses_final_state_of_each_direction(kind: type[Recurrent])
     torch.testing.assert_close(model(series), model.head(torch.cat([hidden[0], hidden[1]], dim=1)))
 
 
-def test_dropout_between_layers_and_before_head_in_training_only() -> None:
+def test_dropout_is_active_between_layers_and_before_head_in_training_only() -> None:
     assert RNN((6, 2), 3, layers=2, dropout=0.5).recurrent.dropout == 0.5
     model, series = RNN((6, 2), 3, dropout=0.5), torch.randn(4, 6, 2)  # must not warn with a single layer
     assert not torch.equal(model(series), model(series))

@@ -45,7 +45,7 @@ def test_step_evaluates_closure() -> None:
     assert weight.item() == 0.5
 
 
-def test_parameter_groups_have_separate_rates() -> None:
+def test_parameter_groups_have_separate_learning_rates() -> None:
     first, second = (nn.Parameter(torch.ones(1)) for _ in range(2))
     groups: list[dict[str, Any]] = [{"params": [first], "lr": 0.5}, {"params": [second]}]
     optimizer = GradientDescent(groups, lr=0.25)

@@ -8,7 +8,7 @@ from runner.optim.late import allow_late_gradients
 @pytest.mark.parametrize(
     "values", [{}, {"weight_decay": 0.1, "dampening": 0.3}, {"maximize": True}, {"nesterov": True}]
 )
-def test_late_gradients_train_equally_with_fused_sgd(values: dict[str, float]) -> None:
+def test_fused_sgd_with_late_gradients_equals_plain_sgd(values: dict[str, float]) -> None:
     def trained(fused: bool | None) -> list[torch.Tensor]:
         torch.manual_seed(0)
         model = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])

@@ -10,7 +10,7 @@ from runner.registry import OPTIMIZERS
 
 
 def step(name: str, values: dict[str, Any]) -> torch.Tensor:
-    """Return the weight after one step, from weight 1 and gradient 0.5."""
+    """Return the weight after one step, starting from weight 1 with gradient 0.5."""
     weight = nn.Parameter(torch.ones(1))
     optimizer = OPTIMIZERS.build(name, values, params=[weight], total_steps=9)
     weight.grad = torch.full((1,), 0.5)

@@ -34,7 +34,7 @@ def test_config_values_are_torch_defaults_except_fused(tiny: Callable[..., Confi
 
 
 @pytest.mark.parametrize("name", [*VECTORS_TOO, "gradient_descent"])
-def test_trains(runner: Callable[..., Path], name: str) -> None:
+def test_optimizer_trains_with_a_finite_loss(runner: Callable[..., Path], name: str) -> None:
     values = results(runner(f"optim={name}", "trainer.epochs=1"))
     assert values["status"] == "completed"
     assert math.isfinite(values["train"]["loss"])

@@ -40,7 +40,7 @@ def test_runs_are_found_at_any_depth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
+def test_folder_without_runs_is_rejected(tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="none: " + ("contains no runs" if made else "no such folder")):
@@ -71,13 +71,13 @@ def test_sort_puts_the_best_first_and_empty_cells_last(tmp_path: Path, key: str 
     assert "".join(run.name for run in comparison.runs) == order
 
 
-def test_sort_by_unknown_column_is_refused(tmp_path: Path) -> None:
+def test_sorting_by_an_unknown_column_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "a", best=0.5)
     with pytest.raises(ConfigError, match=r"--sort: found 'test/acuracy'; .* Did you mean test/accuracy\?"):
         compared(tmp_path).sort("test/acuracy")
 
 
-def test_single_run_is_in_no_group(tmp_path: Path) -> None:
+def test_single_run_forms_no_group(tmp_path: Path) -> None:
     for seed in (0, 1):
         write(tmp_path / f"a{seed}", "optim.lr=0.1", f"seed={seed}", best=0.5)
         write(tmp_path / f"failed{seed}", "optim.lr=0.3", f"seed={seed}", status="failed")
@@ -94,7 +94,7 @@ def test_keys_that_follow_from_the_choice_of_a_component_are_hidden(tmp_path: Pa
     assert "optim.dampening" in comparison.rows()[0] | comparison.rows()[1]
 
 
-def test_typed_keys_come_first_and_seeds_last(tmp_path: Path) -> None:
+def test_overridden_keys_come_first_and_seeds_last(tmp_path: Path) -> None:
     for seed, epochs in ((0, 2), (1, 3)):
         folder = write(
             tmp_path / f"a{seed}", f"seed={seed}", f"trainer.epochs={epochs}", f"optim.lr={1 + seed}", best=1
@@ -105,7 +105,7 @@ def test_typed_keys_come_first_and_seeds_last(tmp_path: Path) -> None:
     assert compared(tmp_path).main_keys == ["trainer.epochs", "optim.lr", "seed"]
 
 
-def test_choosing_unknown_column_is_refused(tmp_path: Path) -> None:
+def test_choosing_an_unknown_column_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "a", best=0.5)
     with pytest.raises(ConfigError, match=r"--columns: found 'optim.l'; .* Did you mean optim.lr\?"):
         compared(tmp_path).choose(["seed", "optim.l"])

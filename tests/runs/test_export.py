@@ -23,7 +23,7 @@ def exported(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> tuple[
 
 
 def expected(run: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return raw inputs of the dataset and the outputs of the run's best model."""
+    """Return raw inputs from the test split and the outputs of the best checkpoint for them."""
     parts, _ = trained(thaw(run / "config.yaml"), run, "best")
     inputs = parts.test.raw(torch.arange(samples))
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def test_safetensors_contain_the_weights(runner: Callable[..., Path], capsys: py
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch.export", "onnx"])
 @pytest.mark.parametrize("overrides", [(), ("trainer.ema=0.9", "model=lenet", "dataset.size=32"), REGRESSION])
-def test_exported_model_gives_same_outputs(
+def test_exported_model_returns_the_same_outputs(
     workdir: Path, capsys: pytest.CaptureFixture[str], kind: str, overrides: tuple[str, ...]
 ) -> None:
     parts = overrides or ("model=mlp", "dataset.size=8")

@@ -94,7 +94,7 @@ def start_python(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def print_together(code: str, folder: Path) -> list[str]:
-    """Run code in three processes at the same time; return the lines they print."""
+    """Run code in three processes at the same time and return the lines that they print."""
     processes = [start_python(READY + code, folder) for _ in range(3)]
     for process in processes:
         assert process.stdout is not None
@@ -139,7 +139,7 @@ def test_safe_name_is_a_readable_path_segment(name: str, safe: str) -> None:
 
 
 @given(name=st.text(max_size=200))
-def test_no_name_leaves_its_folder(name: str) -> None:
+def test_safe_name_never_leaves_its_folder(name: str) -> None:
     safe = safe_name(name)
     assert len(Path("root", safe).parts) == 2
     assert safe not in ("", ".", "..")
@@ -176,19 +176,19 @@ def test_concurrent_processes_get_different_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("root", ["file", "file/below"])
-def test_output_dir_that_is_a_file_is_refused(tmp_path: Path, root: str) -> None:
+def test_output_dir_that_is_a_file_is_rejected(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"output_dir: cannot create .*file.*: Not a directory"):
         make_run_folder(tmp_path / root, "run")
 
 
-def test_day_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_day_folder_that_is_a_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "2024-05-17").write_text("")
     with pytest.raises(ConfigError, match=r"output_dir: .*2024-05-17 is not a folder"):
         make_run_folder(tmp_path, "run", NOON)
 
 
-def test_output_dir_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_dir_that_cannot_be_written_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -209,7 +209,7 @@ def test_lock_is_removed_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
+def test_folder_in_use_is_rejected_with_its_owner(tmp_path: Path) -> None:
     with process_holding_lock(tmp_path) as process:
         with pytest.raises(ConfigError, match=rf'{tmp_path}: in use by another process: {{"pid": {process.pid}'):
             locked(tmp_path).__enter__()
@@ -230,14 +230,14 @@ def test_surviving_child_of_a_killed_process_does_not_hold_the_lock(tmp_path: Pa
     with start_python(code, tmp_path) as process:
         assert process.stdout is not None
         child = int(process.stdout.readline())
-        os.kill(child, signal.SIGSTOP)  # otherwise a worker notices that its parent has died
+        os.kill(child, signal.SIGSTOP)  # otherwise a worker would notice that its parent has died
         process.kill()
         process.wait()
         try:
             with locked(tmp_path):
                 assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
         finally:
-            os.kill(child, signal.SIGKILL)  # raises if it is dead
+            os.kill(child, signal.SIGKILL)  # raises if the child has exited
 
 
 def test_lock_excludes_other_processes(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_lock_file_removed_by_its_owner_is_not_taken(tmp_path: Path, monkeypatch
         ("pathlib.Path.write_text", "cannot be written: Function not implemented"),
     ],
 )
-def test_file_system_without_locks_or_space_is_refused(
+def test_file_system_without_locks_or_space_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str, message: str
 ) -> None:
     def refuse(*arguments: object) -> None:

@@ -95,7 +95,9 @@ def test_all_formats_contain_the_same_values(tmp_path: Path) -> None:
     ]
 
 
-def test_compare_command(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_sorts_chooses_columns_and_writes_a_page(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = runner("optim.lr=0.1"), runner("optim.lr=0.01")
     capsys.readouterr()
     assert cli.main(["compare", str(first), str(second), "--sort", "test/accuracy"]) == 0

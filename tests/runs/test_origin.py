@@ -13,7 +13,7 @@ from runner.runs import final_test
 
 @pytest.fixture
 def run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a run that was started in `start`, which holds its images; the current directory is another."""
+    """Return a run that was started in the folder `start` with its images, and change to another folder."""
     monkeypatch.setattr(final_test, "draw", lambda *arguments: None)
     start = workdir / "start"
     for number in range(12):

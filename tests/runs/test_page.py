@@ -17,7 +17,7 @@ def test_long_curves_are_thinned() -> None:
     assert thin(points[:5]) == points[:5]
 
 
-def test_data_cannot_end_the_script(tmp_path: Path) -> None:
+def test_data_cannot_close_the_script_element(tmp_path: Path) -> None:
     write(tmp_path / "a", "dataset.augment=null", best=0.5)
     write(tmp_path / "<script>alert(1)<", best=0.25)
     write(tmp_path / "<!--<script", best=0.3)

@@ -29,7 +29,7 @@ def run(runner: Callable[..., Path]) -> Path:
     return runner("trainer.epochs=10", "optim.lr=0.1")
 
 
-def test_evaluate_gives_the_metrics_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_reports_the_metrics_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(printed(capsys, "evaluate", str(run)))
     assert found["metrics"] == results(run)["test"]
     assert (found["split"], found["samples"]) == ("test", 359)
@@ -37,7 +37,7 @@ def test_evaluate_gives_the_metrics_of_the_run(run: Path, capsys: pytest.Capture
     assert found["metrics"] == results(run)["val"]
 
 
-def test_evaluate_on_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_accepts_another_dataset(run: Path, workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = torch.randint(0, 256, (50, 28, 28), dtype=torch.uint8)
     labels = (torch.arange(50) % 10).to(torch.uint8)
     for part in ("train", "t10k"):
@@ -47,13 +47,13 @@ def test_evaluate_on_another_dataset(run: Path, workdir: Path, capsys: pytest.Ca
     assert (found["dataset"], found["samples"]) == ("mnist", 50)
 
 
-def test_dataset_of_another_shape_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dataset_of_another_shape_is_rejected(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run), "dataset.size=4"]) == 1
     assert "best.pt: does not fit model=mlp with this dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["evaluate"], ["predict", "x.png"]])
-def test_malicious_checkpoint_is_refused_without_running_code(
+def test_malicious_checkpoint_is_rejected_without_running_code(
     run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     class Hostile:
@@ -99,7 +99,7 @@ def test_damaged_image_is_skipped(run: Path, workdir: Path, capsys: pytest.Captu
     for name in ("a.png", "b.png", "c.png"):
         Image.effect_noise((400, 400), 90).save(name)
     first, second, *rest = Path("b.png").read_bytes().split(b"IDAT")
-    Path("b.png").write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # Pillow: a SyntaxError
+    Path("b.png").write_bytes(b"IDAT".join([first, second]) + b"\0DAT" + b"IDAT".join(rest))  # SyntaxError in Pillow
     rows = list(csv.DictReader(printed(capsys, "predict", str(run), "a.png", "b.png", "c.png", code=1).splitlines()))
     assert [row["input"] for row in rows] == ["a.png", "c.png"]
 
@@ -138,7 +138,7 @@ def test_predictions_for_a_table_are_written_as_json(
     assert printed(capsys, "predict", str(run), "rows.csv", code=1) == ""
 
 
-def test_unknown_output_format_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_output_format_is_rejected(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (8, 8)).save("good.png")
     assert cli.main(["predict", str(run), "good.png", "--output", "answers.xml"]) == 2
     assert "--output: found '.xml'; allowed: .csv, .json." in capsys.readouterr().err
@@ -150,7 +150,7 @@ WEIGHTS = ["model=mlp", "model.hidden=[8]", "optim=adam", "optim.lr=0.05", "trai
 
 @pytest.fixture
 def table_run(workdir: Path) -> Path:
-    """Return a run on a table with columns a, b and kind, which is big if a > 2 b."""
+    """Return a run on a table with the columns a, b and kind, where kind is "big" if a > 2 b."""
     (workdir / "table.csv").write_text(f"a,b,kind\n{TABLE}")
     arguments = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", *WEIGHTS]
     assert cli.main(arguments) == 0
@@ -191,7 +191,7 @@ def test_table_columns_are_matched_by_name(
         ("a,b,a\n1,2,3\n", "two columns have the same name in a, b, a"),
     ],
 )
-def test_table_with_other_columns_is_refused(
+def test_table_with_other_columns_is_rejected(
     table_run: Path, workdir: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
 ) -> None:
     Path("new.csv").write_text(text)

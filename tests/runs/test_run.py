@@ -70,7 +70,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
     return at
 
 
-def test_stop_is_a_stop_even_if_a_library_raises_its_own_error(
+def test_signal_interrupts_the_run_even_if_a_library_raises_its_own_error(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def build_with_failing_cleanup(*arguments: Any) -> None:
@@ -86,7 +86,7 @@ def test_stop_is_a_stop_even_if_a_library_raises_its_own_error(
     assert "SIGTERM: stopped before the first step." in capsys.readouterr().out
 
 
-def test_stop_while_an_early_failure_is_reported(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signal_while_a_failure_is_reported_interrupts_the_run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*arguments: Any) -> None:
         raise MemoryError
 
@@ -127,7 +127,7 @@ def test_resume_warns_about_changed_data(
     assert "warning: the training data has changed since the checkpoint" in capsys.readouterr().out
 
 
-def test_outcome_is_recorded_in_one_last_write(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outcome_is_recorded_in_a_single_final_write(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     update = Results.update
 
@@ -143,7 +143,7 @@ def test_outcome_is_recorded_in_one_last_write(workdir: Path, monkeypatch: pytes
         written.clear()
 
 
-def test_run_folder_is_complete(workdir: Path) -> None:
+def test_run_folder_contains_all_files(workdir: Path) -> None:
     assert cli.main([*TINY, "name=first/run", "optim.lr=0.1"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     assert folder.name.endswith("_first_run")
@@ -168,7 +168,7 @@ def test_run_folder_is_complete(workdir: Path) -> None:
     }
 
 
-def test_results_of_a_completed_run(runner: Callable[..., Path]) -> None:
+def test_completed_run_records_its_results(runner: Callable[..., Path]) -> None:
     values = results(runner("optim.lr=0.1", "seed=0"))
     assert set(values) == {
         *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
@@ -220,11 +220,11 @@ def test_logged_loss_is_the_mean_since_the_last_log(runner: Callable[..., Path])
         for tag, _, value in scalars(runner("trainer.log_every=4", "trainer.batch_size=259"))
         if tag == "train/loss"
     ]
-    assert len(each) == 10  # 1,295 samples are 5 full batches an epoch
+    assert len(each) == 10  # an epoch of 1,295 samples has 5 full batches
     assert by_four == pytest.approx([sum(each[:4]) / 4, sum(each[4:8]) / 4], rel=1e-6)
 
 
-def test_equal_seeds_give_equal_bits(runner: Callable[..., Path]) -> None:
+def test_equal_seeds_give_bitwise_equal_checkpoints(runner: Callable[..., Path]) -> None:
     one, same, other = (checkpoint(runner(*EVERYTHING, f"seed={seed}")) for seed in (1, 1, 2))
     assert equal(one, same)
     assert not equal(one["model"], other["model"])
@@ -260,7 +260,7 @@ def test_stopped_run_resumes_bit_for_bit(
     }
 
 
-def test_stop_during_validation_resumes_bit_for_bit(
+def test_run_stopped_during_validation_resumes_bit_for_bit(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from runner.training import evaluate as train
@@ -319,7 +319,7 @@ def test_extended_run_equals_a_longer_one(runner: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     "override", ["model.hidden=[8]", "dataset.size=4", "optim.lr=1", "seed=5", "trainer.batch_size=8"]
 )
-def test_resume_refuses_a_different_run(
+def test_resume_rejects_a_different_run(
     runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     folder = runner()
@@ -329,7 +329,7 @@ def test_resume_refuses_a_different_run(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_run_killed_before_its_first_checkpoint_starts_over(
+def test_run_that_crashed_before_its_first_checkpoint_starts_over(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = runner()
@@ -346,7 +346,7 @@ def test_run_killed_before_its_first_checkpoint_starts_over(
 
 
 @pytest.mark.parametrize("moment", ["in a step", "in a save"])
-def test_nothing_is_recorded_twice_after_a_kill(
+def test_nothing_is_recorded_twice_after_a_crash(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     undisturbed = runner("trainer.log_every=1")
@@ -423,7 +423,7 @@ def test_schedule_of_an_extended_run_has_the_new_length(runner: Callable[..., Pa
 
 
 def test_best_checkpoint_of_an_early_stop_within_an_epoch_is_tested(runner: Callable[..., Path]) -> None:
-    # Every validation improves, but by less than min_delta: early stopping ends the run, and the last is the best.
+    # Every validation improves, but by less than min_delta: early stopping ends the run at its best validation.
     stopping = ["trainer.early_stopping.patience=4", "trainer.early_stopping.min_delta=10"]
     folder = runner("trainer.epochs=10", "trainer.validate_every='5 steps'", *stopping)
     assert results(folder)["best"]["step"] == 25
@@ -454,7 +454,7 @@ def test_signal_right_after_validation_resumes_bit_for_bit(
     assert results(stopped)["best"] == results(undisturbed)["best"]
 
 
-def test_changed_checkpoint_metric_forgets_the_best_value(runner: Callable[..., Path]) -> None:
+def test_changed_checkpoint_metric_resets_the_best_value(runner: Callable[..., Path]) -> None:
     folder = runner("trainer.epochs=1")
     metric = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     assert cli.main(["resume", str(folder), "trainer.epochs=3", *metric]) == 0
@@ -464,7 +464,7 @@ def test_changed_checkpoint_metric_forgets_the_best_value(runner: Callable[..., 
     assert checkpoint(folder, "best.pt")["step"] == best["step"] > 6
 
 
-def test_resume_with_fewer_epochs_is_refused(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_with_fewer_epochs_is_rejected(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = runner()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert cli.main(["resume", str(folder), "trainer.epochs=1"]) == 2
@@ -555,7 +555,7 @@ def test_model_that_caches_a_tensor_trains_and_resumes(workdir: Path, runner: Ca
         "trainer.epochs=2",
         "trainer.batch_size=64",
     ]
-    assert cli.main(masked) == 0  # validation has larger batches, and training follows
+    assert cli.main(masked) == 0  # training continues after a validation with larger batches
     (folder,) = workdir.glob("outputs/*/*")
     assert cli.main(["resume", str(folder), "trainer.epochs=3"]) == 0
     assert results(folder)["epoch"] == 3

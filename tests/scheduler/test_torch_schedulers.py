@@ -1,4 +1,4 @@
-"""Tests of the torch schedulers: their learning rates, and exact resume."""
+"""Tests of the torch schedulers: learning rates, incompatible settings, and exact resume."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_one_cycle_spans_the_run() -> None:
     assert hidden.isdisjoint(SCHEDULERS.parameters("one_cycle"))
 
 
-def test_plateau_mode_is_that_of_the_metric(tiny: Callable[..., Config]) -> None:
+def test_plateau_mode_is_the_checkpoint_mode(tiny: Callable[..., Config]) -> None:
     assert "mode" not in SCHEDULERS.parameters("plateau")
     for mode in ("min", "max"):
         config = tiny("scheduler=plateau", f"trainer.checkpoint.mode={mode}")

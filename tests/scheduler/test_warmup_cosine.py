@@ -17,7 +17,7 @@ def rates(steps: int, lr: float = 1.0, **values: Any) -> list[float]:
     return learning_rates(optimizer, scheduler, steps)
 
 
-def test_linear_warmup_then_cosine_decay() -> None:
+def test_linear_warmup_is_followed_by_cosine_decay() -> None:
     found = rates(20, warmup=0.2)
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert found[4:] == sorted(found[4:], reverse=True)
@@ -26,7 +26,7 @@ def test_linear_warmup_then_cosine_decay() -> None:
 
 
 @pytest.mark.parametrize("eta_min", [0.0, 0.1])
-def test_without_warmup_equals_torch_cosine(eta_min: float) -> None:
+def test_zero_warmup_equals_torch_cosine(eta_min: float) -> None:
     optimizer = SGD([nn.Parameter(torch.ones(1))], lr=0.5)
     cosine = CosineAnnealingLR(optimizer, 10, eta_min)
     torchs = []

@@ -49,11 +49,11 @@ def test_eager_training_does_not_import_dynamo(tmp_path: Path) -> None:
         "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item() == 2",
     ],
 )
-def test_other_uses_import_dynamo(tmp_path: Path, use: str) -> None:
+def test_any_other_use_imports_dynamo(tmp_path: Path, use: str) -> None:
     end = "import torch._dynamo\nassert torch._dynamo is sys.modules['torch._dynamo']\nassert torch._dynamo.__file__"
     end += "\nassert torch.autograd.profiler.record_function is ORIGINAL"
     run(f"{TRAIN}\n{use}\nassert {REAL}\n{end}\n{TRAIN}", tmp_path)
 
 
-def test_imported_dynamo_is_kept(tmp_path: Path) -> None:
+def test_already_imported_dynamo_is_kept(tmp_path: Path) -> None:
     run(f"import torch._dynamo as before\n{TRAIN}\nassert sys.modules['torch._dynamo'] is before", tmp_path)

@@ -24,7 +24,7 @@ def step() -> None:
     optimizer.zero_grad()
 
 
-def test_profile_has_all_labels() -> None:
+def test_profile_contains_all_labels() -> None:
     with profile() as work:
         step()
         with torch.profiler.record_function("my own"):
@@ -47,7 +47,7 @@ def test_label_may_be_open_when_profile_starts_or_stops() -> None:
     assert "before" not in labels(work)
 
 
-def test_decorated_function_is_labelled() -> None:
+def test_decorated_function_is_labeled() -> None:
     @profiler.record_function("decorated")
     def double(value: int) -> int:
         return 2 * value

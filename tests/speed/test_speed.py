@@ -61,13 +61,13 @@ def python(*arguments: str, cwd: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("code", [STATE + IMPORT_ALL, STATE + ENABLE, ENABLE_FIRST], ids=["import", "again", "first"])
-def test_only_the_call_changes_the_process(tmp_path: Path, code: str) -> None:
+def test_only_speed_up_changes_the_process(tmp_path: Path, code: str) -> None:
     python("-c", code, cwd=tmp_path)
 
 
 @pytest.fixture
 def without_speed(tmp_path: Path) -> Path:
-    """A copy of the source without `runner.speed`."""
+    """Return a copy of the source without `runner.speed`."""
     copy = tmp_path / "source" / "src"
     for package in ("runner", "hydra_plugins"):
         shutil.copytree(SOURCE / package, copy / package, ignore=shutil.ignore_patterns("speed", "__pycache__"))
@@ -76,12 +76,12 @@ def without_speed(tmp_path: Path) -> Path:
 
 
 def weights(root: Path) -> list[dict[str, object]]:
-    """The models of all runs below a folder."""
+    """Return the models of all runs below a folder."""
     return [checkpoint(path.parents[1])["model"] for path in sorted(root.glob("outputs/*/*/**/last.pt"))]
 
 
 @pytest.mark.parametrize("arguments", [["trainer.epochs=1"], ["-m", "trainer.epochs=1", "seed=0,1"]])
-def test_program_without_the_folder_trains_the_same(tmp_path: Path, without_speed: Path, arguments: list[str]) -> None:
+def test_training_is_equal_without_runner_speed(tmp_path: Path, without_speed: Path, arguments: list[str]) -> None:
     for name, source in (("with", SOURCE), ("without", without_speed)):
         (tmp_path / name).mkdir()
         command = ["-m", "runner", *TINY, "device.threads=1", *arguments]

@@ -1,4 +1,4 @@
-"""A plugin: a model that dies in a way of one's choice, at its twentieth batch."""
+"""Plugin with a model that dies at its twentieth batch, in a way that the config selects."""
 
 import ctypes
 import os
@@ -48,7 +48,7 @@ class Deadly(nn.Module):
                 torch.ones(1 << 33)
             case "hang":
                 time.sleep(1000)
-            case "stuck":  # in C, and no thread of Python runs any more
+            case "stuck":  # in C without releasing the GIL, so no Python thread can run
                 ctypes.PyDLL(None).sleep(1000)
             case "diverge":
                 return outputs * float("nan")

@@ -20,7 +20,7 @@ from runner.sweep.plan import wrong_directions
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    """The status of each job, as the table has it."""
+    """Return the status of each job according to sweep.csv."""
     with (folder / "sweep.csv").open(newline="") as file:
         return {row["job"]: row["status"] for row in csv.DictReader(file)}
 
@@ -31,7 +31,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file."""
+    """Return the SHA-256 of every file below a folder."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -39,7 +39,7 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_sweep_ends_in_a_table(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_ends_with_a_table(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = sweep("optim.lr=0.1,0.01")
     assert folder.name.endswith("_sweep_mlp_digits")
     assert statuses(folder) == {"optim.lr=0.1": "completed", "optim.lr=0.01": "completed"}
@@ -53,7 +53,7 @@ def test_a_sweep_ends_in_a_table(sweep: Callable[..., Path], capsys: pytest.Capt
     assert "2 completed in" in text
 
 
-def test_the_command_of_the_best_job_repeats_it(sweep: Callable[..., Path], workdir: Path) -> None:
+def test_command_of_the_best_job_repeats_it(sweep: Callable[..., Path], workdir: Path) -> None:
     folder = sweep("optim.lr=0.1,0.01")
     command = shlex.split(json.loads((folder / "sweep.json").read_text())["best"]["command"])
     assert command[:3] == ["python", "-m", "runner"]
@@ -62,7 +62,7 @@ def test_the_command_of_the_best_job_repeats_it(sweep: Callable[..., Path], work
     assert metrics_table(again) == metrics_table(folder / "optim.lr=0.1")
 
 
-def test_a_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path]) -> None:
+def test_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.lr=0.1,0.01", "sweep.jobs=1")
     assert {job.config.device.threads for job in Sweep.open(folder).jobs} == {cores()}
     assert f"device.threads={cores()}" in json.loads((folder / "sweep.json").read_text())["jobs"][0]["command"]
@@ -78,7 +78,7 @@ def test_a_job_is_frozen_with_its_share_of_the_threads(sweep: Callable[..., Path
         (["optim.lr=0.1,nan"], "optim.lr: found nan"),
     ],
 )
-def test_what_no_sweep_can_be_over_is_refused(
+def test_values_that_cannot_be_swept_are_rejected(
     workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
 ) -> None:
     assert cli.main(["-m", *TINY, *arguments]) == 2
@@ -87,7 +87,7 @@ def test_what_no_sweep_can_be_over_is_refused(
 
 
 @pytest.mark.parametrize("override", ["sweep.zip=true", "sweep.file=jobs.yaml"])
-def test_a_list_of_jobs_without_a_sweep_is_refused(
+def test_job_list_without_multirun_flag_is_rejected(
     workdir: Path, capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     assert cli.main([*TINY, override]) == 2
@@ -96,7 +96,7 @@ def test_a_list_of_jobs_without_a_sweep_is_refused(
     assert list(workdir.iterdir()) == []
 
 
-def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> None:
+def test_jobs_are_named_by_the_swept_keys_only(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=range(2)", "trainer.max_steps=1")
     assert set(statuses(folder)) == {"seed=0", "seed=1"}
     assert json.loads((folder / "sweep.json").read_text())["swept"] == ["seed"]
@@ -128,7 +128,7 @@ def test_jobs_are_named_by_what_is_swept_alone(sweep: Callable[..., Path]) -> No
         (["sweep.jobs=0"], ["sweep.jobs: found 0"]),
     ],
 )
-def test_one_bad_job_starts_none(
+def test_one_invalid_job_prevents_the_whole_sweep(
     workdir: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problems: list[str]
 ) -> None:
     assert cli.main(["-m", *arguments]) == 2
@@ -138,7 +138,7 @@ def test_one_bad_job_starts_none(
     assert list(workdir.iterdir()) == []
 
 
-def test_a_dry_run_lists_the_jobs(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_lists_the_jobs(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["-m", *TINY, "optim.lr=0.1,0.01", "seed=1,2", "dry_run=true"]) == 0
     text = said(capsys)
     assert text.count("optim.lr=0.1 ") == text.count("optim.lr=0.01 ") == 2
@@ -147,14 +147,14 @@ def test_a_dry_run_lists_the_jobs(workdir: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", ".."])
-def test_a_sweep_stays_under_its_root(workdir: Path, name: str) -> None:
+def test_sweep_folder_stays_below_output_dir(workdir: Path, name: str) -> None:
     assert cli.main(["-m", *TINY, f"name={name}", "trainer.max_steps=1"]) == 0
     assert {path.name for path in workdir.iterdir()} == {"outputs"}
     assert len(list(workdir.glob("outputs/*/*_sweep_*/sweep.md"))) == 1
 
 
 @pytest.mark.slow
-def test_zipped_and_listed_jobs(sweep: Callable[..., Path], workdir: Path) -> None:
+def test_jobs_can_be_zipped_or_listed_in_a_file(sweep: Callable[..., Path], workdir: Path) -> None:
     zipped = sweep("optim.lr=0.1,0.2", "seed=1,2", "sweep.zip=true", "trainer.max_steps=1")
     assert set(statuses(zipped)) == {"optim.lr=0.1,seed=1", "optim.lr=0.2,seed=2"}
     (workdir / "jobs.yaml").write_text("- {optim: adam, optim.lr: 1e-3}\n- [trainer.max_steps=2]\n")
@@ -164,7 +164,7 @@ def test_zipped_and_listed_jobs(sweep: Callable[..., Path], workdir: Path) -> No
     assert results(listed / "optim=adam,optim.lr=1e-3")["step"] == 1
 
 
-def test_hparams_show_what_is_swept_and_no_extra_run(sweep: Callable[..., Path]) -> None:
+def test_hparams_contain_the_swept_keys_and_add_no_run(sweep: Callable[..., Path]) -> None:
     from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -180,7 +180,7 @@ def test_hparams_show_what_is_swept_and_no_extra_run(sweep: Callable[..., Path])
         }
 
 
-def test_a_completed_sweep_has_nothing_to_resume(
+def test_resuming_a_completed_sweep_changes_nothing(
     sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = sweep("optim.lr=0.1,0.01")
@@ -191,7 +191,7 @@ def test_a_completed_sweep_has_nothing_to_resume(
 
 
 @pytest.mark.slow
-def test_resuming_leaves_the_completed_as_they_are(sweep: Callable[..., Path], deadly: list[str]) -> None:
+def test_resuming_leaves_completed_jobs_untouched(sweep: Callable[..., Path], deadly: list[str]) -> None:
     folder = sweep(*deadly, "model.death=none,once,kill", code=1)
     assert statuses(folder) == {
         "model.death=none": "completed",
@@ -202,7 +202,7 @@ def test_resuming_leaves_the_completed_as_they_are(sweep: Callable[..., Path], d
     failed = digests(folder / "model.death=once")
     killed = results(folder / "model.death=kill")["started"]
 
-    assert cli.main(["resume", str(folder)]) == 1  # who was killed goes on; who failed does not
+    assert cli.main(["resume", str(folder)]) == 1  # the killed job continues; the failed one does not
     assert digests(folder / "model.death=once") == failed
     assert results(folder / "model.death=kill")["resumed"] == 1
     assert results(folder / "model.death=kill")["started"] == killed
@@ -213,7 +213,7 @@ def test_resuming_leaves_the_completed_as_they_are(sweep: Callable[..., Path], d
 
 
 @pytest.mark.parametrize("override", ["optim.lr=3", "sweep.jobs=0", "sweep.jobs=x", "trainer.epochs=9"])
-def test_a_sweep_is_resumed_as_it_was_frozen(
+def test_resuming_a_sweep_rejects_overrides(
     sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     folder = sweep("trainer.max_steps=1")
@@ -223,12 +223,14 @@ def test_a_sweep_is_resumed_as_it_was_frozen(
     assert digests(folder) == before
 
 
-def test_a_run_by_itself_has_no_failed_jobs(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_retry_failed_is_rejected_for_a_single_run(
+    runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["resume", str(runner()), "--retry-failed"]) == 2
     assert "is not a sweep folder" in said(capsys)
 
 
-def test_a_sweep_in_use_is_left_alone(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
+def test_sweep_in_use_is_not_resumed(sweep: Callable[..., Path], deadly: list[str], workdir: Path) -> None:
     folder = sweep(*deadly, "model.death=kill", code=1)
     code = f"import pathlib, runner.runs.folder as f, time\nwith f.locked(pathlib.Path({str(folder)!r})):\n"
     code += "    print('held', flush=True)\n    time.sleep(60)"
@@ -242,7 +244,7 @@ def test_a_sweep_in_use_is_left_alone(sweep: Callable[..., Path], deadly: list[s
 
 
 @pytest.mark.slow
-def test_a_search_runs_over_the_launcher(workdir: Path) -> None:
+def test_search_runs_its_trials_with_the_launcher(workdir: Path) -> None:
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2"]
     finish(start("-m", *TINY, *search, "optim.lr=tag(log,interval(0.001,1))", cwd=workdir))
     (folder,) = workdir.glob("outputs/*/*")
@@ -255,7 +257,7 @@ def test_a_search_runs_over_the_launcher(workdir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_survives_its_failed_trials(workdir: Path, deadly: list[str]) -> None:
+def test_search_continues_after_failed_trials(workdir: Path, deadly: list[str]) -> None:
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra/sweeper/sampler=grid"]
     finish(start("-m", *deadly, *search, "model.death=choice(raise,none)", "trainer.epochs=2", cwd=workdir), code=1)
     (folder,) = workdir.glob("outputs/*/*")
@@ -263,7 +265,7 @@ def test_a_search_survives_its_failed_trials(workdir: Path, deadly: list[str]) -
     assert "model.death: none" in (folder / "optimization_results.yaml").read_text()
 
 
-def test_jobs_that_fall_behind_are_stopped(sweep: Callable[..., Path]) -> None:
+def test_jobs_that_fall_behind_are_stopped_early(sweep: Callable[..., Path]) -> None:
     folder = sweep(
         *("optim.lr=0.1,1e-9", "trainer.epochs=4", "trainer.batch_size=64", "sweep.jobs=1"),
         *("sweep.asha.min_epochs=2", "sweep.asha.reduction=2"),
@@ -274,7 +276,7 @@ def test_jobs_that_fall_behind_are_stopped(sweep: Callable[..., Path]) -> None:
     assert stopped["test"]["accuracy"] > 0
 
 
-def test_the_driver_never_imports_torch(workdir: Path) -> None:
+def test_driver_never_imports_torch(workdir: Path) -> None:
     code = (
         "import sys\nfrom runner.cli import main\n"
         f"code = main(['-m', *{TINY!r}, 'seed=0,1', 'trainer.max_steps=1'])\n"
@@ -283,15 +285,13 @@ def test_the_driver_never_imports_torch(workdir: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_a_job_with_an_infinite_metric_costs_only_itself(sweep: Callable[..., Path]) -> None:
+def test_job_with_an_infinite_metric_does_not_affect_others(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.lr=1e25,0.1", "trainer.max_steps=1", "optim.momentum=0")
     assert statuses(folder)["optim.lr=0.1"] == "completed"
     assert json.loads((folder / "sweep.json").read_text())["best"]["job"] == "optim.lr=0.1"
 
 
-def test_a_job_that_cannot_be_resumed_is_told_so(
-    sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_job_that_cannot_be_resumed_is_reported(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = sweep("seed=0,1")
     job = folder / "seed=0"
     (job / "results.json").write_text((job / "results.json").read_text().replace("completed", "interrupted"))
@@ -303,7 +303,7 @@ def test_a_job_that_cannot_be_resumed_is_told_so(
 
 
 @pytest.mark.slow
-def test_a_job_folder_that_cannot_be_made_costs_only_that_job(
+def test_job_folder_that_cannot_be_created_affects_only_its_job(
     sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = sweep("seed=0,1,2", "trainer.max_steps=1")
@@ -315,7 +315,7 @@ def test_a_job_folder_that_cannot_be_made_costs_only_that_job(
     assert list(statuses(folder).values()) == ["waiting", "completed", "completed"]
 
 
-def test_a_resume_with_nothing_left_brings_the_table_up_to_date(sweep: Callable[..., Path]) -> None:
+def test_resume_without_remaining_jobs_updates_the_table(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=0,1", "trainer.max_steps=1")
     before = (folder / "sweep.csv").read_text()
     (folder / "sweep.csv").write_text(before.replace("completed", "running"))
@@ -324,7 +324,7 @@ def test_a_resume_with_nothing_left_brings_the_table_up_to_date(sweep: Callable[
 
 
 @pytest.mark.slow
-def test_lost_results_do_not_make_a_run_start_again(sweep: Callable[..., Path]) -> None:
+def test_job_that_lost_its_results_file_does_not_start_over(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=0,1")
     table = metrics_table(folder / "seed=0")
     (folder / "seed=0" / "results.json").unlink()
@@ -332,7 +332,7 @@ def test_lost_results_do_not_make_a_run_start_again(sweep: Callable[..., Path]) 
     assert metrics_table(folder / "seed=0") == table
 
 
-def test_a_run_started_within_a_sweep_s_folder_is_a_run(
+def test_run_started_inside_a_sweep_folder_is_an_ordinary_run(
     sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = sweep("trainer.max_steps=1")
@@ -342,7 +342,7 @@ def test_a_run_started_within_a_sweep_s_folder_is_a_run(
 
 
 @pytest.mark.slow
-def test_a_job_that_was_stopped_early_may_be_trained_further(sweep: Callable[..., Path]) -> None:
+def test_job_that_was_stopped_early_can_be_trained_further(sweep: Callable[..., Path]) -> None:
     folder = sweep(
         *("optim.lr=0.1,1e-09", "trainer.epochs=4", "trainer.batch_size=64", "sweep.jobs=1"),
         *("sweep.asha.min_epochs=2", "sweep.asha.reduction=2"),
@@ -356,17 +356,17 @@ def test_a_job_that_was_stopped_early_may_be_trained_further(sweep: Callable[...
 
 
 @pytest.mark.slow
-def test_who_has_trained_all_epochs_is_not_stopped_early(sweep: Callable[..., Path]) -> None:
+def test_job_that_has_trained_all_epochs_is_not_stopped_early(sweep: Callable[..., Path]) -> None:
     folder = sweep("optim.lr=0.1,1e-09", "sweep.asha.min_epochs=2", "sweep.jobs=1", "trainer.batch_size=64")
     assert set(statuses(folder).values()) == {"completed"}
 
 
-def test_keys_that_are_added_are_set_as_hydra_sets_them(sweep: Callable[..., Path]) -> None:
+def test_double_plus_override_applies_to_every_job(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=1,2", "++trainer.max_steps=1")
     assert {job.config.trainer.max_steps for job in Sweep.open(folder).jobs} == {1}
 
 
-def test_jobs_are_shown_by_what_they_override(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_shows_jobs_by_their_overrides(sweep: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = sweep("model.hidden=[3],[4]", "name=x${hydra:job.num}", "trainer.max_steps=1")
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if not line.startswith("repeat")) <= 120
@@ -376,11 +376,11 @@ def test_jobs_are_shown_by_what_they_override(sweep: Callable[..., Path], capsys
     assert [job.config.name for job in Sweep.open(folder).jobs] == ["x0", "x1"]
 
 
-def test_a_number_may_be_a_name(workdir: Path) -> None:
+def test_number_is_accepted_as_a_name(workdir: Path) -> None:
     assert compose_config(["name=3"]).name == "3"
 
 
-def test_a_search_in_the_wrong_direction_is_refused() -> None:
+def test_search_in_the_wrong_direction_is_rejected() -> None:
     configs = {
         0: compose_config(),
         1: compose_config(["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]),
@@ -392,8 +392,8 @@ def test_a_search_in_the_wrong_direction_is_refused() -> None:
     assert wrong_directions(configs, {}) == {}
 
 
-@pytest.mark.slow  # needs Optuna, an extra
-def test_a_search_is_checked_before_anything_starts(workdir: Path) -> None:
+@pytest.mark.slow  # needs the extra optuna
+def test_search_is_checked_before_anything_starts(workdir: Path) -> None:
     best = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(0.001,1)"]
     assert "set hydra.sweeper.direction=maximize" in finish(start("-m", *TINY, *best, *search, cwd=workdir), code=2)

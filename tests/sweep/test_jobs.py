@@ -14,7 +14,7 @@ def how(**values: object) -> Settings:
     return compose_config([f"sweep.{key}={value}" for key, value in values.items()]).sweep
 
 
-def test_lists_are_combined_the_last_fastest() -> None:
+def test_lists_are_combined_with_the_last_one_varying_fastest() -> None:
     choices = {"seed": ["seed=0", "seed=1"], "optim": ["optim=adam"], "optim.lr": ["optim.lr=1", "optim.lr=2"]}
     assert list_jobs(choices, how()) == [
         ["seed=0", "optim=adam", "optim.lr=1"],
@@ -32,13 +32,13 @@ def test_zipped_lists_are_paired() -> None:
     ]
 
 
-def test_zipped_lists_of_different_lengths_are_refused() -> None:
+def test_zipped_lists_of_different_lengths_are_rejected() -> None:
     choices = {"seed": ["seed=0", "seed=1"], "optim.lr": ["optim.lr=1", "optim.lr=2", "optim.lr=3"]}
     with pytest.raises(ConfigError, match=r"sweep.zip: .* seed has 2, optim.lr has 3"):
         list_jobs(choices, how(zip=True))
 
 
-def test_each_set_of_a_file_is_a_job(tmp_path: Path) -> None:
+def test_each_entry_of_a_job_file_is_a_job(tmp_path: Path) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text(
         "- {optim.lr: 1e-3, model.hidden: [8, 8], name: 'a b', dry_run: false, dataset.val_share: null}\n"
@@ -64,7 +64,7 @@ def test_each_set_of_a_file_is_a_job(tmp_path: Path) -> None:
         ("- [seed=1", "is not valid YAML"),
     ],
 )
-def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+def test_invalid_job_file_is_rejected(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "jobs.yaml").write_text(text)
     with pytest.raises(ConfigError, match=problem):
         read_job_file(tmp_path / "jobs.yaml")
@@ -91,37 +91,37 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str, problem:
         "ü$x`",
     ],
 )
-def test_a_text_in_a_file_of_jobs_is_that_text(tmp_path: Path, value: str) -> None:
+def test_string_in_a_job_file_is_kept_exactly(tmp_path: Path, value: str) -> None:
     path = tmp_path / "jobs.yaml"
     path.write_text(yaml.safe_dump([{"name": value}]))
     ((override,),) = read_job_file(path)
     assert OverridesParser.create().parse_override(override).value() == value
 
 
-def test_a_number_that_yaml_takes_for_a_text_is_a_number(tmp_path: Path) -> None:
+def test_number_that_yaml_reads_as_a_string_is_a_number(tmp_path: Path) -> None:
     (tmp_path / "jobs.yaml").write_text("- {optim.lr: 1e-3}")
     ((override,),) = read_job_file(tmp_path / "jobs.yaml")
     assert OverridesParser.create().parse_override(override).value() == 0.001
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_job_file_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sweep.file: .*jobs.yaml cannot be read: No such file"):
         read_job_file(tmp_path / "jobs.yaml")
 
 
-def test_a_folder_is_named_by_what_the_job_overrides() -> None:
+def test_folder_is_named_by_the_overrides_of_its_job() -> None:
     assert folder_name(["optim.lr=0.1", "seed=3"], []) == "optim.lr=0.1,seed=3"
 
 
 @pytest.mark.parametrize("text", ["name=../../evil", "name=a/b", "x='\n'", "name=" + "é" * 200])
-def test_a_folder_name_is_one_safe_segment(text: str) -> None:
+def test_folder_name_is_a_safe_path_segment(text: str) -> None:
     name = folder_name([text], [])
     assert Path(name).name == name
     assert not name.startswith(".")
     assert len(name.encode()) <= 120
 
 
-def test_long_names_that_differ_at_their_end_stay_apart() -> None:
+def test_long_names_that_differ_only_at_the_end_stay_different() -> None:
     names = [folder_name([f"model.layers={'x' * 200}{end}"], []) for end in "ab"]
     assert names[0] != names[1]
     assert all(len(name) <= 120 for name in names)
@@ -139,7 +139,7 @@ def make(folder: Path) -> Sweep:
     return Sweep(folder, [Job("optim.lr=0.1", ["optim.lr=0.1", "name='a b'"], [], {"optim.lr": 0.1}, config)])
 
 
-def test_a_frozen_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
+def test_frozen_sweep_round_trip(tmp_path: Path) -> None:
     sweep = make(tmp_path)
     sweep.save()
     assert Sweep.open(tmp_path) == sweep
@@ -149,17 +149,17 @@ def test_a_frozen_sweep_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "jobs: 3", "jobs: []", "jobs: [{folder: a}]", "jobs: [", "\udcff"])
-def test_a_damaged_sweep_is_named(tmp_path: Path, text: str) -> None:
+def test_damaged_sweep_file_is_reported_with_its_path(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.yaml").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ConfigError, match=r"sweep.yaml: damaged"):
         Sweep.open(tmp_path)
 
 
-def test_a_run_by_itself_is_over_nothing(tmp_path: Path) -> None:
+def test_single_run_has_no_swept_keys(tmp_path: Path) -> None:
     assert swept_in(tmp_path / "run") == {}
 
 
-def test_the_command_that_repeats_a_job_has_its_threads_and_no_sweep(tmp_path: Path) -> None:
+def test_command_that_repeats_a_job_keeps_its_threads_and_drops_sweep_keys(tmp_path: Path) -> None:
     job = make(tmp_path).jobs[0]
     assert job.command(job.overrides) == "python -m runner optim.lr=0.1 'name='\"'\"'a b'\"'\"'' device.threads=1"
     swept = Job("x", [], ["--config-dir", "/mine"], {}, job.config)
@@ -168,7 +168,7 @@ def test_the_command_that_repeats_a_job_has_its_threads_and_no_sweep(tmp_path: P
 
 
 @pytest.mark.parametrize("folder", ["../../evil", "/tmp/evil", "", ".", "..", "a/b", 3, None])
-def test_a_job_s_folder_cannot_leave_the_sweep_s(tmp_path: Path, folder: object) -> None:
+def test_job_folder_cannot_leave_the_sweep_folder(tmp_path: Path, folder: object) -> None:
     make(tmp_path).save()
     text = (tmp_path / "sweep.yaml").read_text()
     (tmp_path / "sweep.yaml").write_text(
@@ -178,6 +178,6 @@ def test_a_job_s_folder_cannot_leave_the_sweep_s(tmp_path: Path, folder: object)
         Sweep.open(tmp_path)
 
 
-def test_texts_that_look_like_other_values_stay_texts(tmp_path: Path) -> None:
+def test_string_that_looks_like_another_value_stays_a_string(tmp_path: Path) -> None:
     (tmp_path / "jobs.yaml").write_text("- {name: 'true', seed: 1e-3}\n")
     assert read_job_file(tmp_path / "jobs.yaml") == [["name='true'", "seed=1e-3"]]

@@ -36,25 +36,25 @@ def test_learning_rates_get_a_logarithmic_axis() -> None:
     assert list(line.get_ydata()) == [0.2, 0.1, 0.3]
 
 
-def test_numbers_close_together_get_a_straight_axis() -> None:
+def test_numbers_close_together_get_a_linear_axis() -> None:
     drawn = axes()
     picture.against(drawn, [group(0.3, width=16), group(0.1, width=32)], "width", NAME)
     assert drawn.get_xscale() == "linear"
 
 
-def test_names_stand_side_by_side() -> None:
+def test_names_are_placed_side_by_side() -> None:
     drawn = axes()
     picture.against(drawn, [group(0.3, model="mlp"), group(0.1, model="lenet")], "model", NAME)
     assert [label.get_text() for label in drawn.get_xticklabels()] == ["mlp", "lenet"]
 
 
-def test_null_is_a_value() -> None:
+def test_null_is_plotted_as_a_value() -> None:
     drawn = axes()
     picture.against(drawn, [group(0.3, clip=None), group(0.1, clip=0.5)], "clip", NAME)
     assert [label.get_text() for label in drawn.get_xticklabels()] == ["null", "0.5"]
 
 
-def test_two_keys_make_a_heat_map() -> None:
+def test_two_keys_give_a_heat_map() -> None:
     drawn = axes()
     groups = [group(10 * lr + seed, lr=lr, width=seed) for lr in (0.2, 0.1) for seed in (1, 2)]
     picture.heat_map(drawn, groups[:3], "lr", "width", NAME)
@@ -76,7 +76,7 @@ def test_two_keys_make_a_heat_map() -> None:
     ids=["one", "two", "three", "none", "seeds", "formulas"],
 )
 @pytest.mark.parametrize("ended", [True, False])
-def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]], ended: bool) -> None:
+def test_any_sweep_can_be_drawn(tmp_path: Path, swept: list[dict[str, Any]], ended: bool) -> None:
     jobs = [Job(f"job{number}", [], [], each, compose_config()) for number, each in enumerate(swept)]
     sweep = Sweep(tmp_path, jobs)
     sweep.save()
@@ -90,7 +90,7 @@ def test_every_sweep_gets_its_picture(tmp_path: Path, swept: list[dict[str, Any]
 
 
 class Drawing:
-    """A process that has drawn a picture two seconds after it was started."""
+    """Stand-in for the drawing process, which takes two seconds of the simulated clock."""
 
     def __init__(self, clock: list[float], exitcode: int = 0) -> None:
         self.clock, self.exitcode, self.done = clock, exitcode, clock[0] + 2
@@ -102,7 +102,7 @@ class Drawing:
         self.clock[0] = max(self.clock[0], self.done)
 
 
-def test_pictures_take_a_tenth_of_the_time_at_most_and_nobody_waits_but_for_the_last(
+def test_drawing_takes_at_most_a_tenth_of_the_time_and_only_finish_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, begun = [1000.0], []
@@ -125,7 +125,7 @@ def test_pictures_take_a_tenth_of_the_time_at_most_and_nobody_waits_but_for_the_
     assert clock[0] == 1032
 
 
-def test_a_picture_that_could_not_be_drawn_is_told(tmp_path: Path) -> None:
+def test_failed_drawing_is_reported(tmp_path: Path) -> None:
     failing: Any = Drawing([0.0], exitcode=1)
     kept = picture.Picture(Table(Sweep(tmp_path, [])), lambda table, target: failing)
     with pytest.raises(RunnerError, match=r"sweep\.png: the drawing process failed: exited with code 1"):

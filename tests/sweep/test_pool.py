@@ -41,7 +41,7 @@ def test_dead_jobs_do_not_affect_others(
             assert error in line
             log = (folder / job / "run.log").read_text()
             assert error.split(": ", 1)[-1] in log
-    assert 'File "' in (folder / "model.death=segfault,seed=0" / "run.log").read_text()  # where it was
+    assert 'File "' in (folder / "model.death=segfault,seed=0" / "run.log").read_text()  # the stack of the crash
     assert "Traceback" in (folder / "model.death=raise,seed=0" / "run.log").read_text()
     assert float(rows["model.death=hang,seed=0"]["seconds"]) >= 5
     assert "2 completed, 2 diverged, 14 failed" in text

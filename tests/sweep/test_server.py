@@ -17,11 +17,11 @@ from runner.sweep import server
         (3, "exited with code 3"),
     ],
 )
-def test_describe_exit(code: int, words: str) -> None:
+def test_exit_is_described_by_signal_or_code(code: int, words: str) -> None:
     assert server.describe_exit(code) == words
 
 
-def test_check_returns_problems_by_number() -> None:
+def test_check_returns_problems_by_job_number() -> None:
     configs = {3: compose_config(), 5: compose_config(["optim.lr=-1"]), 9: compose_config(["model.kernel_size=99"])}
     problems, gpus = server.check(configs)
     assert problems.keys() == {5, 9}

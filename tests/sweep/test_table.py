@@ -14,7 +14,7 @@ CONFIG = compose_config()
 
 
 def make(folder: Path, *jobs: dict[str, Any]) -> Table:
-    """A sweep whose jobs came out so: status, best value, test accuracy; the other keys are swept."""
+    """Return the table of a sweep; `status` and `best` of a job are its results, its other keys are swept."""
     found = []
     for number, job in enumerate(jobs):
         status, best = job.pop("status", "completed"), job.pop("best", None)
@@ -35,7 +35,7 @@ def make(folder: Path, *jobs: dict[str, Any]) -> Table:
     return Table(sweep)
 
 
-def test_a_row_for_each_job(tmp_path: Path) -> None:
+def test_table_has_one_row_per_job(tmp_path: Path) -> None:
     table = make(
         tmp_path,
         {"optim.lr": 0.1, "best": 0.25},
@@ -72,14 +72,14 @@ def test_jobs_that_differ_in_seed_or_fold_are_repeats(tmp_path: Path) -> None:
     first, second = table.groups()
     assert (first.keys, first.n, first.names) == ({"optim.lr": 0.1}, 2, ["job0", "job1"])
     assert first.mean["best val/loss"] == pytest.approx(0.2)
-    assert first.std["best val/loss"] == pytest.approx(0.02**0.5)  # of a sample: n - 1
+    assert first.std["best val/loss"] == pytest.approx(0.02**0.5)  # sample standard deviation, with n - 1
     assert second.n == 1
     assert second.std["best val/loss"] is None
     table.save()
     assert "| 0.1 | 2 | 0.2 ± 0.1414 |" in (tmp_path / "sweep.md").read_text()
 
 
-def test_the_best_is_the_best_on_average(tmp_path: Path) -> None:
+def test_best_job_comes_from_the_group_with_the_best_mean(tmp_path: Path) -> None:
     table = make(
         tmp_path,
         {"optim.lr": 0.1, "seed": 0, "best": 0.1},  # a lucky seed
@@ -93,7 +93,7 @@ def test_the_best_is_the_best_on_average(tmp_path: Path) -> None:
     assert best.folder == "job3"
 
 
-def test_the_best_may_be_the_largest(tmp_path: Path) -> None:
+def test_best_job_has_the_largest_metric_with_mode_max(tmp_path: Path) -> None:
     config = compose_config(["trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"])
     table = make(tmp_path, {"a": 1, "best": 0.1}, {"a": 2, "best": 0.3}, {"a": 3})
     table.sweep.jobs = [Job(job.folder, job.overrides, [], job.swept, config) for job in table.sweep.jobs]
@@ -102,14 +102,14 @@ def test_the_best_may_be_the_largest(tmp_path: Path) -> None:
     assert best.folder == "job1"
 
 
-def test_where_none_is_done_none_is_best(tmp_path: Path) -> None:
+def test_no_job_is_best_if_none_has_completed(tmp_path: Path) -> None:
     table = make(tmp_path, {"a": 1, "status": "failed"}, {"a": 2, "status": "waiting"})
     assert table.best() is None
     table.save()
     assert json.loads((tmp_path / "sweep.json").read_text())["best"] is None
 
 
-def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
+def test_changed_results_file_is_read_again(tmp_path: Path) -> None:
     table = make(tmp_path, {"a": 1, "status": "failed"})
     job = table.sweep.jobs[0]
     assert table.status(job) == "failed"
@@ -119,14 +119,14 @@ def test_a_job_that_runs_again_is_read_again(tmp_path: Path) -> None:
     assert table.status(job) == "waiting"
 
 
-def test_what_is_the_same_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unchanged_results_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = make(tmp_path, {"a": 1, "status": "failed"})
     assert table.status(table.sweep.jobs[0]) == "failed"
     monkeypatch.setattr("runner.sweep.table.read_results", None)
     assert table.status(table.sweep.jobs[0]) == "failed"
 
 
-def test_a_job_that_was_resumed_by_itself_is_repeated_as_it_was_last_run(tmp_path: Path) -> None:
+def test_command_of_a_job_resumed_alone_has_its_latest_overrides(tmp_path: Path) -> None:
     table = make(tmp_path, {"optim.lr": 1, "best": 0.1})
     assert "trainer.epochs=9" not in table.command(table.sweep.jobs[0])
     results = json.loads((tmp_path / "job0" / "results.json").read_text())
@@ -135,11 +135,11 @@ def test_a_job_that_was_resumed_by_itself_is_repeated_as_it_was_last_run(tmp_pat
     assert table.command(table.sweep.jobs[0]) == "python -m runner optim.lr=1 trainer.epochs=9"
 
 
-def test_where_no_repeat_is_done_there_are_no_means(tmp_path: Path) -> None:
+def test_no_means_are_shown_if_no_repeat_has_completed(tmp_path: Path) -> None:
     assert not make(tmp_path, *({"seed": seed, "status": "waiting"} for seed in (1, 2))).has_repeats
 
 
-def test_a_group_with_failed_repeats_is_best_only_where_none_is_whole(tmp_path: Path) -> None:
+def test_group_with_failed_repeats_ranks_below_complete_groups(tmp_path: Path) -> None:
     table = make(
         tmp_path,
         {"optim.lr": 0.1, "seed": 0, "best": 0.1},
@@ -152,7 +152,7 @@ def test_a_group_with_failed_repeats_is_best_only_where_none_is_whole(tmp_path: 
     assert best.folder == "job3"
 
 
-def test_a_best_that_is_no_number_is_none(tmp_path: Path) -> None:
+def test_job_without_a_metric_value_is_never_best(tmp_path: Path) -> None:
     table = make(tmp_path, {"a": 1, "best": 0.1}, {"a": 2, "best": 0.5})
     (tmp_path / "job0" / "results.json").write_text(
         '{"status": "completed", "best": {"metric": "val/loss", "value": null}, "test": {"loss": null}}'
@@ -163,7 +163,7 @@ def test_a_best_that_is_no_number_is_none(tmp_path: Path) -> None:
     assert best.folder == "job1"
 
 
-def test_what_is_left_is_what_a_resume_runs(tmp_path: Path) -> None:
+def test_remaining_jobs_depend_on_their_status(tmp_path: Path) -> None:
     statuses = ("completed", "stopped early", "failed", "diverged", "interrupted", "running", "waiting")
     table = make(tmp_path, *({"a": n, "status": status} for n, status in enumerate(statuses)))
     assert [table.is_left(job) for job in table.sweep.jobs] == [False, False, False, False, True, True, True]

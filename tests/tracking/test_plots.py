@@ -88,7 +88,7 @@ def test_worst_mistakes_are_sorted_by_probability_of_true_class() -> None:
     assert (indices.tolist(), wrong) == ([2, 0, 3], 3)
 
 
-def test_counts_all_mistakes_and_returns_the_worst_25() -> None:
+def test_all_mistakes_are_counted_and_the_worst_25_returned() -> None:
     strength = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     outputs = torch.stack([torch.zeros(40), strength / 4 + 0.1], dim=1)
     indices, wrong = worst_mistakes(outputs, torch.zeros(40, dtype=torch.long))
@@ -96,7 +96,7 @@ def test_counts_all_mistakes_and_returns_the_worst_25() -> None:
     assert strength[indices].tolist() == list(range(39, 14, -1))
 
 
-def test_no_mistakes() -> None:
+def test_no_mistakes_give_no_indices() -> None:
     indices, wrong = worst_mistakes(torch.eye(3), torch.arange(3))
     assert (indices.tolist(), wrong) == ([], 0)
 

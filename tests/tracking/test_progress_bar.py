@@ -7,7 +7,7 @@ from runner.tracking import progress_bar
 from runner.tracking.progress_bar import ProgressBar
 
 
-def test_shows_step_and_latest_training_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_shows_step_and_latest_training_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=100)
     monkeypatch.setattr(progress_bar, "console", screen)
     bar = ProgressBar(total_steps=40, samples=32)

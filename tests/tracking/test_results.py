@@ -14,7 +14,7 @@ def opened(folder: Path) -> Results:
 
 
 def strictly_read(folder: Path) -> dict[str, Any]:
-    """Read results.json, refusing NaN and infinity."""
+    """Read results.json as strict JSON, without NaN and infinity."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -78,7 +78,7 @@ def test_damaged_file_is_ignored(tmp_path: Path, damage: bytes) -> None:
     assert status_of(tmp_path) is None
 
 
-def test_status_of_a_folder(tmp_path: Path) -> None:
+def test_status_of_returns_the_recorded_status(tmp_path: Path) -> None:
     assert status_of(tmp_path) is None
     opened(tmp_path).update(status="diverged")
     assert status_of(tmp_path) == "diverged"

@@ -28,7 +28,7 @@ def test_shorter_file_is_not_extended(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_text() == "head"
 
 
-def test_links_are_not_truncated(tmp_path: Path) -> None:
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "run" / "tensorboard").mkdir(parents=True)
     (tmp_path / "mine").write_text("my own file")
     (tmp_path / "run" / "tensorboard" / "events.x").symlink_to(tmp_path / "mine")
@@ -37,7 +37,7 @@ def test_links_are_not_truncated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", "tensorboard/events.x", "checkpoints/last.pt"])
-def test_resume_refuses_symbolic_links(
+def test_resume_rejects_symbolic_links(
     workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     folder = runner("trainer.epochs=1")

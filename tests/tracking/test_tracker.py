@@ -25,7 +25,7 @@ def test_epoch_line_of_the_default_run_fits_80_columns() -> None:
     assert "lr" not in line
 
 
-def test_epoch_line_without_validation() -> None:
+def test_epoch_line_omits_missing_validation_metrics() -> None:
     row = {"epoch": 1, "train/loss": math.nan, "lr": 1e-5, "seconds": 61.0}
     assert epoch_line(row) == "epoch   1  loss nan  lr 1e-05  61.0 s"
 

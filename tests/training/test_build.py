@@ -38,7 +38,7 @@ def test_in_memory_selects_the_source(tiny: Callable[..., Config]) -> None:
     assert isinstance(build(tiny("dataset.in_memory=false")).train.source, Streamed)
 
 
-def test_the_first_matching_group_takes_a_parameter(tiny: Callable[..., Config]) -> None:
+def test_first_matching_group_takes_a_parameter(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("optim.groups=[{match: '*.bias', lr: 0.5, momentum: 0}, {match: '1.*', lr: 0.25}]"))
     names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     found = [
@@ -57,7 +57,7 @@ def test_groups_may_match_all_parameters() -> None:
     assert len(parameter_groups(model, [{"match": "*"}])) == 1
 
 
-def test_a_pattern_without_matches_is_refused() -> None:
+def test_pattern_without_matches_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"groups\[0\].match: '\*.W' matches none of the parameters weight, bias"):
         parameter_groups(torch.nn.Linear(2, 2), [{"match": "*.W"}])
 
@@ -68,7 +68,7 @@ def test_frozen_parameters_are_not_trained() -> None:
     assert [group["params"] for group in parameter_groups(model, [])] == [[model.weight]]
 
 
-def test_a_loss_of_values_gets_one_hot_targets_in_classification(tiny: Callable[..., Config]) -> None:
+def test_value_loss_gets_one_hot_targets_in_classification(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("loss=mse"))
     assert isinstance(parts.loss, OneHot)
     loss = parts.loss(torch.eye(10), torch.arange(10))
@@ -76,7 +76,7 @@ def test_a_loss_of_values_gets_one_hot_targets_in_classification(tiny: Callable[
     assert parts.reduction == "mean"
 
 
-def test_balanced_weights_come_from_the_training_split(tiny: Callable[..., Config]) -> None:
+def test_balanced_class_weights_come_from_the_training_split(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("loss.weight=balanced"))
     counts = parts.train.source.targets.bincount()  # type: ignore[attr-defined]
     torch.testing.assert_close(parts.loss.weight * counts, torch.full((10,), len(parts.train.source) / 10))
@@ -109,14 +109,14 @@ def test_fused_optimizers_are_not_used_with_fp16(tiny: Callable[..., Config], na
     assert build(tiny(f"optim={name}")).optimizer.param_groups[0]["fused"] is True
 
 
-def test_targets_of_another_shape_are_refused(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_of_the_wrong_shape_are_rejected(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(Samples(torch.rand(20, 1), torch.rand(20)))
     monkeypatch.setattr("runner.dataset.line.Line.load", lambda self: pool)
     with pytest.raises(DataError, match=r"dataset=line: targets of shape \(\d+,\), expected \[N, 1\]"):
         build(compose_config(["experiment=line"]))
 
 
-def test_a_parameter_may_get_its_first_gradient_late(tiny: Callable[..., Config]) -> None:
+def test_parameter_may_receive_its_first_gradient_in_a_later_step(tiny: Callable[..., Config]) -> None:
     parts = build(tiny())
     parameters = list(parts.model.parameters())
     assert parts.optimizer.param_groups[0]["fused"] is True

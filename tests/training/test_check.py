@@ -39,7 +39,7 @@ def problems_of(config: Config) -> str:
         (["plugins=[no_such_module]"], "plugins: importing 'no_such_module' failed: ModuleNotFoundError: No module"),
     ],
 )
-def test_invalid_configs_are_explained_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
+def test_invalid_config_is_reported_by_key(tiny: Callable[..., Config], overrides: list[str], problem: str) -> None:
     assert problem in problems_of(tiny(*overrides))
 
 
@@ -52,12 +52,12 @@ def test_all_problems_of_all_parts_are_reported_together(tiny: Callable[..., Con
     ]
 
 
-def test_a_plugin_in_the_current_folder_shows_its_own_error(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_error_of_a_plugin_in_the_current_folder_is_reported(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "broken_plugin.py").write_text("import numpyy")
     assert "No module named 'numpyy'" in problems_of(tiny("plugins=[broken_plugin]"))
 
 
-def test_a_loss_of_classes_does_not_fit_a_regression_dataset(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_class_loss_is_rejected_for_a_regression_dataset(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "regression_plugin.py").write_text(
         "from runner.dataset import Spec\n"
         "from runner.registry import DATASETS\n"
@@ -77,7 +77,7 @@ def test_nll_requires_log_probabilities(tiny: Callable[..., Config]) -> None:
     check(compose_config(["loss=nll", "model=mnist_cnn"]))
 
 
-def test_a_wrong_output_shape_is_refused(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_wrong_output_shape_is_rejected(workdir: Path, tiny: Callable[..., Config]) -> None:
     (workdir / "odd_plugin.py").write_text(
         "from torch import nn\n"
         "from runner.registry import MODELS\n"
@@ -108,7 +108,9 @@ print("sympy" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_a_model_that_fails_with_zeros_is_tried_on_the_meta_device(workdir: Path, tiny: Callable[..., Config]) -> None:
+def test_model_that_fails_with_zero_weights_is_checked_on_the_meta_device(
+    workdir: Path, tiny: Callable[..., Config]
+) -> None:
     (workdir / "picky_plugin.py").write_text(
         "import torch\n"
         "from torch import nn\n"
@@ -167,7 +169,7 @@ class Tiny(nn.Module):
         ),
     ],
 )
-def test_an_error_in_a_users_model_is_reported_with_its_line(
+def test_error_in_a_user_model_is_reported_with_its_line(
     workdir: Path, tiny: Callable[..., Config], right: str, wrong: str, problem: str
 ) -> None:
     (workdir / "wrong_model.py").write_text(MODEL.replace(right, wrong))

@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_save_and_load_round_trip_also_with_torch_load(tmp_path: Path) -> None:
+def test_round_trip_with_load_checkpoint_and_torch_load(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS)
     plain: dict[str, Any] = torch.load(tmp_path / "a.pt", weights_only=True)
     checked: dict[str, Any] = dict(load_checkpoint(tmp_path / "a.pt"))
@@ -55,7 +55,7 @@ def test_flipped_bits_zeroed_pages_and_truncation_are_detected(tmp_path: Path) -
             verify_checkpoint(path)
 
 
-def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+def test_pickle_with_code_is_rejected_and_does_not_run(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "pwned"),)
@@ -93,7 +93,7 @@ def test_later_steps_from_before_a_resume_are_deleted(tmp_path: Path) -> None:
     assert names(tmp_path) == ["last.pt", "step-000000005.pt"]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_next_older_one_is_loaded(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_reported_and_the_next_older_one_is_loaded(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2, 3):
         checkpoints.save(at(step), best=False)
@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_is_named_and_the_next_older_one_is_loaded(tmp_path
     assert problems[2].endswith("step-000000002.pt instead; 1 steps are lost and will be repeated")
 
 
-def test_the_third_newest_is_loaded_if_the_others_are_empty_or_missing(tmp_path: Path) -> None:
+def test_third_newest_checkpoint_is_loaded_if_newer_ones_are_empty_or_missing(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (10, 20, 30):
         checkpoints.save(at(step), best=False)
@@ -119,13 +119,13 @@ def test_the_third_newest_is_loaded_if_the_others_are_empty_or_missing(tmp_path:
     assert problems[-1].endswith("step-000000010.pt instead; 20 steps are lost and will be repeated")
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_another_format_is_rejected(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", CONTENTS | {"format": 1})
     with pytest.raises(CheckpointError, match=r"a\.pt: its format is 1, but this version of runner reads format 3"):
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_if_all_are_damaged_nothing_is_changed(tmp_path: Path) -> None:
+def test_nothing_is_changed_if_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2):
         checkpoints.save(at(step), best=True)
@@ -137,11 +137,11 @@ def test_if_all_are_damaged_nothing_is_changed(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_no_checkpoint_is_not_an_error(tmp_path: Path) -> None:
+def test_load_newest_returns_none_without_checkpoints(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path, keep_last=1).load_newest("cpu") == (None, [])
 
 
-def test_a_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(CheckpointError, match=r"a\.pt: no room: needs [\d,]+ bytes, 10 are free"):
         save_checkpoint(tmp_path / "a.pt", CONTENTS)
@@ -161,7 +161,7 @@ def test_old_checkpoints_are_kept_if_the_new_one_is_damaged(tmp_path: Path, monk
     assert load_checkpoint(checkpoints.last)["step"] == 1
 
 
-def test_last_is_a_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_is_a_copy_if_hard_links_are_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise PermissionError("no links here")
 
@@ -171,7 +171,7 @@ def test_last_is_a_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.M
     assert load_checkpoint(tmp_path / "last.pt")["step"] == 1
 
 
-def test_an_unreadable_newer_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_newer_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path, keep_last=3)
     for step in (1, 2, 3):
         checkpoints.save(at(step), best=False)

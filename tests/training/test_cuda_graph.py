@@ -16,7 +16,7 @@ from runner.training.cuda_graph import record
 
 @pytest.fixture
 def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Replace the capture by calls of the model, and return the batches that go through it."""
+    """Replace graph capture with plain calls of the model, and return the batches that use the graph."""
     seen: list[Tensor] = []
 
     def make(module: nn.Module, sample: tuple[Tensor, ...]) -> Callable[[Tensor], Any]:
@@ -62,7 +62,7 @@ def test_capture_error_is_reported(tiny: Callable[..., Config], monkeypatch: pyt
         record(parts)
 
 
-def test_without_gpu_raises(tiny: Callable[..., Config]) -> None:
+def test_cuda_graph_without_gpu_raises(tiny: Callable[..., Config]) -> None:
     with pytest.raises(
         ConfigError, match=r"trainer.cuda_graph: found true, which needs an NVIDIA GPU; the device is cpu"
     ):

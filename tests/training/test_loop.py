@@ -33,7 +33,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return model
 
 
-def test_the_loop_does_what_the_tutorial_does(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+def test_loop_matches_a_plain_pytorch_loop(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
     trained = runner("trainer.epochs=1", "optim.nesterov=true", "trainer.clip_norm=0.5")
     parts = build(tiny("optim.nesterov=true"))
     optimizer = torch.optim.SGD(parts.model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
@@ -55,7 +55,7 @@ def test_accumulated_batches_equal_one_large_batch(runner: Callable[..., Path], 
     assert results(small)["step"] == results(large)["step"] == 12
 
 
-def test_the_epoch_mean_weighs_each_sample_the_same(runner: Callable[..., Path]) -> None:
+def test_epoch_mean_weights_all_samples_equally(runner: Callable[..., Path]) -> None:
     frozen = ["optim.lr=0", "trainer.epochs=1"]
     unequal, whole = runner(*frozen, "trainer.batch_size=500"), runner(*frozen, "trainer.batch_size=1295")
     for name in ("loss", "accuracy"):
@@ -71,13 +71,13 @@ def test_the_epoch_mean_weighs_each_sample_the_same(runner: Callable[..., Path])
         ("none", torch.tensor([[1.0, 3.0], [2.0, 2.0], [1.0, 3.0], [2.0, 2.0]]), 8.0, 1.0),
     ],
 )
-def test_a_batch_counts_with_its_share_of_the_step(
+def test_batch_loss_is_scaled_by_its_share_of_the_step(
     reduction: str, loss: torch.Tensor, summed: float, objective: float
 ) -> None:
     assert [value.item() for value in reduce(loss, reduction, samples=4, step_samples=8)] == [summed, objective]
 
 
-def test_the_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
+def test_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("trainer.batch_size=100", "trainer.accumulate=3"))
     trainer = trainer_of(parts)
     sizes = []
@@ -96,12 +96,12 @@ def test_max_steps_ends_a_run_within_an_epoch(runner: Callable[..., Path]) -> No
 def test_early_stopping_ends_a_run_that_no_longer_improves(runner: Callable[..., Path]) -> None:
     stopped = runner("optim.lr=0", "trainer.epochs=9", "trainer.early_stopping.patience=3")
     values = results(stopped)
-    assert (values["status"], values["epoch"]) == ("completed", 4)  # the first look sets the mark, three do not beat it
+    assert (values["status"], values["epoch"]) == ("completed", 4)  # no validation improves on the first
     assert values["best"]["epoch"] == 1
     assert len(metrics_table(stopped)) == 1 + 4
 
 
-def test_validation_can_be_every_so_many_epochs_or_steps(runner: Callable[..., Path]) -> None:
+def test_validation_runs_every_n_epochs_or_steps(runner: Callable[..., Path]) -> None:
     def looks(folder: Path) -> list[int]:
         from helpers import scalars
 
@@ -111,7 +111,7 @@ def test_validation_can_be_every_so_many_epochs_or_steps(runner: Callable[..., P
     assert looks(runner("trainer.epochs=2", "trainer.validate_every='4 steps'")) == [4, 8, 12]
 
 
-def test_checkpoints_are_saved_every_so_many_steps(runner: Callable[..., Path]) -> None:
+def test_checkpoints_are_saved_every_n_steps(runner: Callable[..., Path]) -> None:
     keep = [
         "trainer.checkpoint.every_steps=4",
         "trainer.checkpoint.every_epochs=null",
@@ -123,9 +123,7 @@ def test_checkpoints_are_saved_every_so_many_steps(runner: Callable[..., Path]) 
     assert steps == [4, 6, 8, 12, 16, 18]  # 6: the first validation is the best one so far; 18: the end
 
 
-def test_the_best_checkpoint_is_the_one_that_is_tested(
-    runner: Callable[..., Path], tiny: Callable[..., Config]
-) -> None:
+def test_best_checkpoint_is_tested(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
     folder = runner("trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max", "trainer.epochs=3")
     values = results(folder)
     best, last = checkpoint(folder, "best.pt"), checkpoint(folder, "last.pt")
@@ -135,17 +133,17 @@ def test_the_best_checkpoint_is_the_one_that_is_tested(
     assert evaluate(parts, parts.test) == values["test"]
 
 
-def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+def test_averaged_weights_are_evaluated(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
     folder = runner("trainer.ema=0.5", "trainer.epochs=1", "trainer.max_steps=1")
     plain = runner("trainer.epochs=1", "trainer.max_steps=1")
     saved = checkpoint(folder)
     assert equal(saved["model"], checkpoint(plain)["model"])
     before = dict(build(tiny()).model.named_parameters())
     for name, after in saved["model"].items():
-        # the first update copies, as torch's AveragedModel has it too
+        # the first update copies the weights, as in torch's AveragedModel
         torch.testing.assert_close(saved["ema"]["module"][name], after)
         assert not torch.equal(before[name], after)
-    assert "learned" not in (folder / "run.log").read_text()  # that is for small models
+    assert "learned" not in (folder / "run.log").read_text()  # logged for small models only
     two = checkpoint(runner("trainer.ema=0.5", "trainer.max_steps=2"))
     for name, after in two["model"].items():
         torch.testing.assert_close(two["ema"]["module"][name], 0.5 * saved["model"][name] + 0.5 * after)
@@ -155,7 +153,7 @@ def test_averaged_weights_are_what_is_judged(runner: Callable[..., Path], tiny: 
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_mixed_precision_computes_in_half_and_keeps_weights_whole(
+def test_mixed_precision_computes_in_half_precision_and_keeps_float32_weights(
     runner: Callable[..., Path], tiny: Callable[..., Config], precision: str
 ) -> None:
     parts = build(tiny(f"trainer.precision={precision}"))
@@ -168,19 +166,19 @@ def test_mixed_precision_computes_in_half_and_keeps_weights_whole(
     assert {tensor.dtype for tensor in weights(folder).values()} == {torch.float32}
 
 
-def test_a_scheduler_steps_by_step_or_by_epoch_and_knows_the_length_of_the_run(runner: Callable[..., Path]) -> None:
+def test_scheduler_steps_per_step_or_per_epoch_over_the_length_of_the_run(runner: Callable[..., Path]) -> None:
     def rates(folder: Path) -> list[float]:
         return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
 
     by_epoch = rates(runner("scheduler=cosine", "scheduler.interval=epoch", "trainer.epochs=4", "optim.lr=1"))
     assert by_epoch == pytest.approx([1, 0.8535534, 0.5, 0.1464466])
     by_step = rates(runner("scheduler=cosine", "trainer.epochs=2", "optim.lr=1"))
-    half, last = 5 / 12, 11 / 12  # the rates of the last steps of the epochs: 5 and 11 of 12 steps done before them
+    half, last = 5 / 12, 11 / 12  # the last steps of the two epochs come after 5 and 11 of 12 steps
     cosine: Any = lambda done: (1 + torch.cos(torch.tensor(torch.pi * done)).item()) / 2  # noqa: E731
     assert by_step == pytest.approx([cosine(half), cosine(last)], abs=1e-6)
 
 
-def test_evaluation_changes_neither_weights_nor_random_numbers(tiny: Callable[..., Config]) -> None:
+def test_evaluation_changes_neither_weights_nor_random_state(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("model.dropout=0.5", "model.norm=batch"))
     before = {name: tensor.clone() for name, tensor in parts.model.state_dict().items()}
     torch.manual_seed(0)
@@ -192,7 +190,7 @@ def test_evaluation_changes_neither_weights_nor_random_numbers(tiny: Callable[..
     assert equal(before, dict(parts.model.state_dict()))
 
 
-def test_predictions_come_in_the_order_of_the_split(tiny: Callable[..., Config]) -> None:
+def test_predictions_keep_the_order_of_the_split(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("trainer.eval_batch_size=100"))
     batches = list(predict(parts, parts.test))
     assert [len(targets) for _, targets, _ in batches] == [100, 100, 100, 59]
@@ -200,8 +198,10 @@ def test_predictions_come_in_the_order_of_the_split(tiny: Callable[..., Config])
 
 
 @pytest.mark.parametrize("worst", ["loss", "gradient"])
-def test_what_is_not_finite_stops_before_the_update(workdir: Path, runner: Callable[..., Path], worst: str) -> None:
-    # The loss is infinite, or finite with a gradient that is no number, from the third step on.
+def test_non_finite_loss_or_gradient_stops_before_the_update(
+    workdir: Path, runner: Callable[..., Path], worst: str
+) -> None:
+    # From the third step on, either the loss is infinite, or it is finite and its gradient is NaN.
     (workdir / "poison_plugin.py").write_text(
         "import torch\n"
         "from runner.registry import LOSSES\n"
@@ -225,7 +225,7 @@ def test_what_is_not_finite_stops_before_the_update(workdir: Path, runner: Calla
     assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(folder).values())
 
 
-def test_fit_is_judged_by_training_and_validation() -> None:
+def test_fit_depends_on_training_and_validation_metrics() -> None:
     assert judge_fit("classification", {"accuracy": 0.5}, {"accuracy": 0.5}) == "underfitting"
     assert judge_fit("classification", {"accuracy": 0.99}, {"accuracy": 0.8}) == "overfitting"
     assert judge_fit("regression", {"r2": 0.99}, {"r2": 0.95}) == "good fit"
@@ -233,14 +233,16 @@ def test_fit_is_judged_by_training_and_validation() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
-def test_a_compiled_model_trains_to_the_same(runner: Callable[..., Path]) -> None:
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by torch.compile itself
+def test_compiled_model_trains_to_the_same_weights(runner: Callable[..., Path]) -> None:
     compiled, plain = runner("trainer.compile=true"), runner()
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(weights(compiled)[name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_lbfgs_does_what_torch_does_with_a_closure(runner: Callable[..., Path], tiny: Callable[..., Config]) -> None:
+def test_lbfgs_matches_a_plain_pytorch_loop_with_a_closure(
+    runner: Callable[..., Path], tiny: Callable[..., Config]
+) -> None:
     values = ["optim=lbfgs", "optim.lr=0.5", "optim.max_iter=4", "trainer.epochs=1", "trainer.clip_norm=0.5"]
     trained = runner(*values)
     parts = build(tiny(*values))
@@ -263,7 +265,7 @@ def test_lbfgs_does_what_torch_does_with_a_closure(runner: Callable[..., Path], 
         assert len(losses) == 4
         first.append(losses[0] * len(targets))
     assert equal(weights(trained), dict(parts.model.state_dict()))
-    # The loss is counted once a step, before the update, however often the optimizer asks for it.
+    # The loss is counted once per step, before the update, however often the optimizer calls the closure.
     assert results(trained)["train"]["loss"] == pytest.approx(sum(first) / parts.train.samples, rel=1e-6)
 
 
@@ -279,9 +281,9 @@ def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callab
 
 
 @pytest.mark.usefixtures("twins")
-def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(tiny: Callable[..., Config]) -> None:
+def test_distributed_closure_returns_the_global_loss_and_gradient(tiny: Callable[..., Config]) -> None:
     alone, pair = build(tiny("optim=lbfgs")), build(tiny("optim=lbfgs"), World(0, 2))
-    inputs, targets = next(iter(pair.train.epoch(0)))  # half of the batch; the other process has the same one
+    inputs, targets = next(iter(pair.train.epoch(0)))  # half of the batch; the simulated process has the same half
     loss = alone.loss(alone.model(inputs), targets)
     loss.backward()
     assert Closure(trainer_of(pair), [(inputs, targets)])() == pytest.approx(loss.item(), rel=1e-6)
@@ -290,7 +292,7 @@ def test_a_closure_of_several_processes_sees_the_loss_and_the_gradient_of_all(ti
 
 
 @pytest.mark.usefixtures("twins")
-def test_an_optimizer_evaluates_the_micro_batches_of_its_rank(tiny: Callable[..., Config]) -> None:
+def test_closure_evaluates_the_micro_batches_of_its_rank(tiny: Callable[..., Config]) -> None:
     pair = build(tiny("optim=lbfgs"), World(0, 2))
     seen = set()
 
@@ -303,7 +305,7 @@ def test_an_optimizer_evaluates_the_micro_batches_of_its_rank(tiny: Callable[...
     assert seen == {(128, 256), (8, 15)}
 
 
-def test_the_first_evaluation_of_a_closure_is_that_of_the_loop(tiny: Callable[..., Config]) -> None:
+def test_first_closure_evaluation_needs_no_extra_forward_pass(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("optim=lbfgs", "optim.max_iter=4", "trainer.batch_size=1295"))
     calls = []
     parts.model.register_forward_hook(lambda module, inputs, outputs: calls.append(outputs))
@@ -311,26 +313,26 @@ def test_the_first_evaluation_of_a_closure_is_that_of_the_loop(tiny: Callable[..
     assert len(calls) == 4
 
 
-def test_a_plateau_lowers_the_rate_after_validations_that_are_no_better(runner: Callable[..., Path]) -> None:
+def test_plateau_lowers_the_learning_rate_after_validations_without_improvement(runner: Callable[..., Path]) -> None:
     def rates(folder: Path) -> list[float]:
         return [float(row.split(",")[-1]) for row in metrics_table(folder)[1:]]
 
     plateau = ["scheduler=plateau", "scheduler.patience=1", "scheduler.factor=0.5", "trainer.epochs=6"]
     worse = [*plateau, "optim.lr=1e-6", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=max"]
-    # The loss falls, which counts as worse: the first look sets the mark, every second one after it halves the rate.
+    # The loss falls, which counts as worse with mode=max: no validation improves on the first, and every second one
+    # after it halves the learning rate.
     assert rates(runner(*worse)) == pytest.approx([1e-6, 1e-6, 1e-6, 5e-7, 5e-7, 2.5e-7], rel=1e-6)
-    assert rates(runner(*worse, "trainer.validate_every=2")) == pytest.approx(
-        [1e-6] * 6
-    )  # three looks, the last too late
+    # Of three validations, the third comes too late to matter.
+    assert rates(runner(*worse, "trainer.validate_every=2")) == pytest.approx([1e-6] * 6)
     better = [*plateau, "scheduler.threshold=0", "trainer.checkpoint.metric=val/loss", "trainer.checkpoint.mode=min"]
     assert rates(runner(*better)) == pytest.approx([0.01] * 6)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> None:
+def test_single_non_finite_value_in_a_gradient_is_detected(bad: float) -> None:
     params = [nn.Parameter(torch.ones(size)) for size in (3, 1, 1000)]
     for parameter in params[:2]:
-        parameter.grad = torch.full_like(parameter, 1e30)  # whose squares are not
+        parameter.grad = torch.full_like(parameter, 1e30)  # finite, but its square is not
     assert are_finite(params)
     assert [parameter.grad is None for parameter in params] == [False, False, True]
     params[2].grad = torch.ones(1000)
@@ -344,7 +346,7 @@ def test_one_number_that_is_not_finite_is_found_in_a_gradient(bad: float) -> Non
     assert not are_finite([whole])
 
 
-def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_training_steps_do_not_synchronize_with_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     parts = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
@@ -358,7 +360,7 @@ def test_no_step_waits_for_the_gpu(tiny: Callable[..., Config], tmp_path: Path) 
     assert trainer.state.step == parts.steps_per_epoch
 
 
-def test_a_summed_loss_keeps_no_graph() -> None:
+def test_summed_loss_is_detached_from_the_graph() -> None:
     summed, objective = reduce(torch.ones(1, requires_grad=True).sum(), "sum", samples=4, step_samples=8)
     assert not summed.requires_grad
     assert objective.requires_grad

@@ -6,7 +6,7 @@ from runner.training.metrics import Metrics, Task
 CPU = torch.device("cpu")
 
 
-def test_a_smaller_last_batch_weighs_less() -> None:
+def test_smaller_last_batch_has_less_weight() -> None:
     metrics = Metrics("classification", CPU)
     right, wrong = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
     metrics.update(torch.tensor(3.0), right.repeat(3, 1), torch.ones(3, dtype=torch.long))
@@ -29,7 +29,7 @@ def test_regression_equals_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize(("error", "r2"), [(0.0, 1.0), (1.0, 0.0)])
-def test_r2_of_constant_targets_is_a_number(error: float, r2: float) -> None:
+def test_r2_of_constant_targets_is_finite(error: float, r2: float) -> None:
     metrics = Metrics("regression", CPU)
     metrics.update(torch.tensor(0.0), torch.full((4, 1), 2.0 + error), torch.full((4, 1), 2.0))
     assert metrics.compute()["r2"] == r2
@@ -48,7 +48,7 @@ def test_sums_can_be_added_saved_and_reset() -> None:
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("most", [1 << 20, 50, 1])
-def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
+def test_saving_and_loading_after_every_batch_does_not_change_the_metrics(
     monkeypatch: pytest.MonkeyPatch, task: Task, most: int
 ) -> None:
     monkeypatch.setattr("runner.training.metrics.MOST_NUMBERS", most)
@@ -64,7 +64,7 @@ def test_when_batches_are_added_up_is_for_the_checkpoint_to_keep(
     assert resumed.compute() == metrics.compute()
 
 
-def test_what_becomes_of_the_outputs_later_is_not_seen() -> None:
+def test_later_changes_to_the_outputs_do_not_affect_the_metrics() -> None:
     bias, metrics = torch.zeros(1), Metrics("regression", CPU)
     metrics.update(torch.tensor(0.0), bias.expand(4, 1), torch.ones(4, 1))
     bias.fill_(1)

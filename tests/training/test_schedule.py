@@ -17,7 +17,7 @@ def rates(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "warmup_cosine", "step", "exponential", "constant"])
-def test_an_extended_run_continues_at_the_rates_of_the_longer_schedule(
+def test_extended_run_continues_at_the_rates_of_the_longer_schedule(
     runner: Callable[..., Path], scheduler: str
 ) -> None:
     values = [f"scheduler={scheduler}", "scheduler.interval=epoch"]
@@ -28,7 +28,7 @@ def test_an_extended_run_continues_at_the_rates_of_the_longer_schedule(
 
 
 @pytest.mark.parametrize("optim", ["sgd", "adam"])
-def test_an_extended_run_continues_with_the_momentum_of_the_longer_cycle(
+def test_extended_run_continues_with_the_momentum_of_the_longer_cycle(
     runner: Callable[..., Path], tiny: Callable[..., Config], optim: str
 ) -> None:
     values = ["scheduler=one_cycle", f"optim={optim}"]
@@ -61,7 +61,7 @@ def test_plateau_drops_its_history_if_the_metric_changes(
         assert (parts.scheduler.mode, parts.scheduler.best, parts.scheduler.num_bad_epochs) == (mode, best, bad)
 
 
-def test_the_rate_does_not_fall_while_the_new_metric_improves(runner: Callable[..., Path]) -> None:
+def test_learning_rate_is_kept_while_the_new_metric_improves(runner: Callable[..., Path]) -> None:
     folder = runner("scheduler=plateau", "scheduler.patience=0", "optim.lr=0.01")
     metric = ["trainer.checkpoint.metric=train/accuracy", "trainer.checkpoint.mode=max"]
     assert cli.main(["resume", str(folder), "trainer.epochs=6", *metric]) == 0

@@ -17,7 +17,7 @@ from runner.training.state import TrainState
 
 @pytest.fixture
 def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Parts, TrainState]]:
-    """Return a run of one rank that has seen one sample with this loss."""
+    """Return a function that starts a run on one rank, where it has seen one sample with the given loss."""
 
     def make(world: World, loss: float) -> tuple[Parts, TrainState]:
         parts = build(tiny(), world)
@@ -31,7 +31,7 @@ def begun(tiny: Callable[..., Config]) -> Callable[[World, float], tuple[Parts, 
 
 
 def saved_by(*processes: tuple[Parts, TrainState]) -> Any:
-    """Return the snapshot that rank 0 saves."""
+    """Return the snapshot that rank 0 saves for these processes."""
     first, *others = [{**state.state_dict(), "rng": {"of": parts.world.rank}} for parts, state in processes]
     return {**first, "others": others}
 
@@ -60,7 +60,7 @@ def test_sums_of_two_ranks_are_counted_once_for_any_new_world_size(
     assert len(set(random)) == size
 
 
-def test_a_checkpoint_without_other_ranks_is_restored(
+def test_checkpoint_without_other_ranks_is_restored(
     begun: Callable[..., tuple[Parts, TrainState]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runner.training.snapshot.restore_rng_state", lambda rng, device: None)
@@ -72,6 +72,6 @@ def test_a_checkpoint_without_other_ranks_is_restored(
     assert state.sums.compute()["loss"] == 1
 
 
-def test_a_checkpoint_has_exactly_the_keys_of_snapshot(runner: Callable[..., Path]) -> None:
+def test_checkpoint_has_exactly_the_keys_of_snapshot(runner: Callable[..., Path]) -> None:
     folder = runner("trainer.epochs=1", "trainer.ema=0.9")
     assert load_checkpoint(folder / "checkpoints" / "last.pt").keys() == Snapshot.__annotations__.keys()

@@ -17,11 +17,11 @@ def test_best_keeps_the_minimum_or_maximum() -> None:
     assert (best.value, best.epoch, best.step, best.stale) == (0.5, 2, 20, 1)
 
 
-def test_an_improvement_below_min_delta_does_not_count() -> None:
+def test_improvement_below_min_delta_does_not_count() -> None:
     assert looks(Best("loss", "min", min_delta=0.5), 3, 2.6, 2.4) == [True, False, True]
 
 
-def test_a_non_finite_value_is_never_best() -> None:
+def test_non_finite_value_is_never_best() -> None:
     assert looks(Best("loss", "min"), float("nan"), 5, float("nan")) == [False, True, False]
 
 
@@ -49,5 +49,5 @@ def test_clock_measures_the_time_spent_waiting_for_batches() -> None:
 
     state = TrainState.start("classification", torch.device("cpu"), Best("val/loss", "min"), Best("val/loss", "min"))
     for _ in Clock().waiting(state, slow()):
-        time.sleep(0.05)  # time of a step, which does not count
+        time.sleep(0.05)  # the time of a step, which is not waiting
     assert 0.06 <= state.data_seconds < 0.15
