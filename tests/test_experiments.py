@@ -148,7 +148,7 @@ def test_two_hidden_units_fit_the_parabola(experiment: Callable[..., Path]) -> N
     for name in ("best.pt", "last.pt"):
         parts.load_weights(checkpoint(folder, name))
         assert (parts.model(x) - y).abs().max() < 0.01
-    assert "microseconds a step" in (folder / "run.log").read_text()
+    assert "microseconds per step" in (folder / "run.log").read_text()
     assert (folder / "plots" / "fit.png").stat().st_size > 1000
 
 

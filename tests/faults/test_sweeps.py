@@ -137,7 +137,7 @@ def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: sign
     found = {path.name: results(path)["status"] for path in folder.iterdir() if path.is_dir()}
     assert found == {"seed=0": "interrupted", "seed=1": "interrupted"}
     assert "left     3 jobs: seed=0, seed=1, seed=2" in output
-    assert f"go on    python -m runner resume {folder.relative_to(tmp_path)}" in output
+    assert f"resume   python -m runner resume {folder.relative_to(tmp_path)}" in output
     finish(start("resume", str(folder), cwd=tmp_path))
     assert [job["status"] for job in table(folder)["jobs"]] == ["completed"] * 3
     assert (results(folder / "seed=0")["resumed"], results(folder / "seed=2")["resumed"]) == (1, 0)
@@ -273,7 +273,7 @@ def test_signal_stops_sweeps_of_other_launchers(tmp_path: Path, launcher: str) -
     output = finish(driver, code=130)
     folder = only_sweep(tmp_path)
     assert "left     2 jobs: seed=0, seed=1" in output
-    assert f"go on    python -m runner resume {folder.relative_to(tmp_path)}" in output
+    assert f"resume   python -m runner resume {folder.relative_to(tmp_path)}" in output
     if launcher == "basic":  # the others do not forward the signal, or leave no time to save
         assert [job["status"] for job in table(folder)["jobs"]] == ["interrupted", "waiting"]
 

@@ -184,7 +184,7 @@ def test_table_columns_are_matched_by_name(
         ("a,c\n1,2\n", "unknown: c; missing: b; expected: a, b"),
         ("a,b,c\n1,2,3\n", "unknown: c; expected: a, b"),
         ("a\n1\n", "missing: b; expected: a, b"),
-        ("0.5x,9\n1,2\n", "line 1: neither numbers nor the names of the columns; unknown: 0.5x, 9;"),
+        ("0.5x,9\n1,2\n", "line 1: contains neither numbers nor the names of the columns; unknown: 0.5x, 9;"),
         ("1,2\n3,x\n", "line 2, column '2': found 'x', expected a number"),
         ("b,a\n1,x\n", "line 2, column 'a': found 'x', expected a number"),
         ("1,2,3\n", "found 3 values per row, expected 2: a, b"),

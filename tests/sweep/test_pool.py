@@ -17,7 +17,7 @@ DEATHS = {
     "kill": ("failed", "Killed: killed by SIGKILL: kill -9, or out of memory"),
     "segfault": ("failed", "Died: killed by SIGSEGV: Segmentation fault; see run.log"),
     "memory": ("failed", "can't allocate memory"),
-    "hang": ("failed", "Timeout: sweep.timeout: not done after 5 seconds"),
+    "hang": ("failed", "Timeout: sweep.timeout: did not finish within 5 seconds"),
     "diverge": ("diverged", "the loss is nan"),
 }
 

@@ -17,7 +17,7 @@ FILES = {
 
 @DATASETS.register("fashion_mnist")
 class FashionMNIST(MNIST):
-    """70,000 images of clothes of 28x28 pixels in ten classes, in the format of MNIST.
+    """70,000 images of clothing in ten classes, 28x28 pixels each, in the format of MNIST.
 
     Args:
         root: folder that contains `FashionMNIST/raw` with the four IDX files, as torchvision stores them. If they are

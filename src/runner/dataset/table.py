@@ -96,7 +96,7 @@ def match_header(
         return None
     if not columns and all(map(_is_name, cells)):
         return list(range(len(cells)))
-    problem = f"{path}: line {line}: neither numbers nor the names of the columns"
+    problem = f"{path}: line {line}: contains neither numbers nor the names of the columns"
     if not columns:
         raise DataError(f"{problem}: found {', '.join(cells[:NAMED])}")
     raise DataError(

@@ -65,7 +65,7 @@ def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -
     """
     waiting = state.data_seconds / max(state.seconds, 1e-9)
     lines = [
-        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds a step, with validation and saving",
+        f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds per step, with validation and saving",
         f"waiting  {waiting:.1%} of the time for data",
     ]
     if parts.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
@@ -108,4 +108,4 @@ def log_outcome(results: Results, folder: Path) -> None:
         log.info("look     tensorboard --logdir %s", folder)
         log.info("compare  python -m runner compare %s", folder.parent)
     else:
-        log.info("go on    python -m runner resume %s", folder)
+        log.info("resume   python -m runner resume %s", folder)

@@ -121,7 +121,7 @@ def read_inputs(file: Path, spec: Spec) -> Iterator[tuple[str, Tensor]]:
         yield str(file), read_picture(file, (channels, height, width))
     else:
         raise DataError(
-            f"{file}: this model takes inputs of shape {spec.in_shape}: a CSV with so many numbers in a row"
+            f"{file}: this model takes inputs of shape {spec.in_shape}: a CSV file with that many numbers per row"
         )
 
 

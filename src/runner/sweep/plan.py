@@ -125,7 +125,7 @@ def differing_settings(configs: Mapping[int, Config]) -> dict[int, list[str]]:
         values = flatten(config.model_dump(include={"sweep", "dry_run", "output_dir"}))
         first = first or values
         wrong = [
-            f"{key}: found {first[key]} and {value}; it holds for the whole sweep: give it one value"
+            f"{key}: found {first[key]} and {value}; it holds for the whole sweep: give it a single value"
             for key, value in values.items()
             if value != first[key]
         ]

@@ -134,7 +134,7 @@ class Pool:
         settings, folder = self.sweep.settings, self.sweep.path(each.job)
         status, untouched = status_of(folder), read_results(folder) == each.before
         if each.asked is not None and status not in ENDED:
-            self.record(each, "Timeout", f"sweep.timeout: not done after {settings.timeout:g} seconds")
+            self.record(each, "Timeout", f"sweep.timeout: did not finish within {settings.timeout:g} seconds")
         elif status not in (*ENDED, "interrupted") or (untouched and not self.ending):
             if self.ending:
                 self.record(each, None, "stopped before it could save")
@@ -142,7 +142,7 @@ class Pool:
                 kind = "Killed" if code in (-signal.SIGKILL, server.LOST) else "Died"
                 self.record(each, kind, f"{server.describe_exit(code)}; see run.log")
         if untouched and read_results(folder) == each.before and not self.ending:
-            self.screen.refused(each.job, "another process works in its folder, or it cannot be written")
+            self.screen.refused(each.job, "its folder is in use by another process, or cannot be written")
         else:
             self.screen.ended(each.job)
         self.unsaved = True

@@ -168,4 +168,4 @@ def show_what_next(table: Table, best: Job | None, counts: str, seconds: float) 
         console.print(f"again    python -m runner resume {folder} --retry-failed")
     if left := [one_line(job.title) for job in sweep.jobs if table.is_left(job)]:
         console.print(f"left     {count(len(left))}: {', '.join(left[:10])}{', ...' if len(left) > 10 else ''}")
-        console.print(f"go on    python -m runner resume {folder}")
+        console.print(f"resume   python -m runner resume {folder}")

@@ -90,7 +90,7 @@ def plot_mistakes(images: Tensor, captions: Sequence[str], title: str, target: P
 def mistake_captions(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> list[str]:
     """Return the true and the predicted class of each sample, for outputs [M, K] and class indices [M]."""
     return [
-        f"{classes[truth]:.25} taken for {classes[taken]:.25}"
+        f"{classes[truth]:.25} predicted as {classes[taken]:.25}"
         for truth, taken in zip(targets.tolist(), outputs.argmax(1).tolist(), strict=True)
     ]
 

@@ -88,7 +88,7 @@ def build_scheduler(config: Config, optimizer: Optimizer, batches_per_epoch: int
     )
     if choice.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
         raise ConfigError(
-            f"scheduler.interval: found 'step'; {choice.name} looks after each validation and needs 'epoch'; "
-            "trainer.validate_every='100 steps' has it look more often"
+            f"scheduler.interval: found 'step'; {choice.name} is stepped after each validation and needs 'epoch'; "
+            "trainer.validate_every='100 steps' steps it more often"
         )
     return scheduler
