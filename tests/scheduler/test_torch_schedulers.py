@@ -77,7 +77,7 @@ def test_plateau_mode_is_the_checkpoint_mode(tiny: Callable[..., Config]) -> Non
     [
         (
             ["scheduler=plateau", "scheduler.interval=step"],
-            "scheduler.interval: found 'step'; plateau looks after each",
+            "scheduler.interval: found 'step'; plateau is stepped after each",
         ),
         (["scheduler=plateau", "scheduler.factor=2.0"], "scheduler.factor: found 2.0: Factor should be < 1.0"),
         (["scheduler=one_cycle", "optim=adagrad"], "scheduler=one_cycle: optimizer must support momentum or beta1"),
