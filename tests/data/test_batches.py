@@ -1,7 +1,12 @@
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
+import time
 from itertools import chain
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pytest
 import torch
 
 from helpers import numbered
+from runner.data import sources as sources_module
 from runner.data.batches import Batches
 from runner.data.sources import InMemory, Source, Streamed
 from runner.dataset import Samples, Spec
@@ -186,6 +192,25 @@ def test_in_place_operations_do_not_change_the_next_batch() -> None:
     (first, _), (second, _) = ((inputs.clone(), inputs.zero_()) for inputs, _ in batches.epoch())
     assert torch.equal(first, second)
     assert first.any()
+
+
+def test_worker_that_is_starting_survives_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = sources_module._outlive_a_signal
+
+    def handle_late(worker: int) -> None:
+        time.sleep(0.5)
+        handle(worker)
+
+    def signal_workers() -> None:
+        for child in active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGTERM)
+
+    monkeypatch.setattr(sources_module, "_outlive_a_signal", handle_late)
+    source = Streamed(numbered(8), CPU, workers=1)
+    batches = source.batches(torch.arange(8), 4)
+    threading.Timer(0.2, signal_workers).start()
+    assert [len(targets) for _, targets in batches] == [4, 4]
 
 
 def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_killed_server_fails_only_the_running_jobs(tmp_path: Path) -> None:
     folder = only_sweep(tmp_path)
     for killed in ("seed=0", "seed=1"):
         assert results(folder / killed)["status"] == "failed"
-        assert f"{killed}: Killed: killed with the server that it came from" in output
+        assert f"{killed}: Killed: lost with the fork server, which was killed" in output
     assert results(folder / "seed=2")["status"] == "completed"
     finish(start("resume", str(folder), cwd=tmp_path))
     assert [job["status"] for job in table(folder)["jobs"]] == ["completed"] * 3

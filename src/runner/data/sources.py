@@ -13,6 +13,7 @@ from runner.dataset.base import Readable, Samples
 from runner.errors import DataError
 from runner.machine.distributed import ALONE, World
 from runner.machine.seeds import generator, restore_rng_state, rng_state, seed_cpu
+from runner.machine.signals import deferred
 
 CPU = torch.device("cpu")
 
@@ -112,7 +113,9 @@ class Streamed:
         )
         self.plan.batches = [(part.tolist(), own) for part, own in zip(order_parts, seed_parts, strict=True)]
         try:
-            for inputs, targets in self.loader:
+            with deferred(signal.SIGTERM):  # until the workers that start here can handle it
+                batches = iter(self.loader)
+            for inputs, targets in batches:
                 if self.shared:  # the metrics store targets, and each tensor from a worker keeps a file open
                     targets = targets.clone()
                 yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
@@ -198,6 +201,7 @@ def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 def _outlive_a_signal(worker: int) -> None:
     """Ignore the first SIGTERM: the run needs this worker until it has saved. A second one kills it."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 class _Plan:

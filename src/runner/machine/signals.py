@@ -2,6 +2,8 @@
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,16 @@ if TYPE_CHECKING:  # avoids importing torch in the driver of a sweep
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SAME_REQUEST = 0.25  # seconds within which signals count once: Ctrl-C may arrive from the terminal and the launcher
+
+
+@contextmanager
+def deferred(number: signal.Signals) -> Iterator[None]:
+    """Hold a signal back until the end of the block; processes that start within it hold it back as well."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stop:

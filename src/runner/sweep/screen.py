@@ -150,7 +150,7 @@ def show_end(table: Table, seconds: float) -> None:
         lines += ["", "mean ± standard deviation:", *means]
         left_out = list(dict.fromkeys([*left_out, *more]))
     if left_out:
-        lines.append(f"{len(left_out)} columns left out; sweep.md has all")
+        lines.append(f"left out: {', '.join(left_out)}; sweep.md has all columns")
     console.print("\n".join(["", *lines]))
     show_what_next(table, best, ", ".join(f"{n} {status}" for status, n in counts.items()), seconds)
 
