@@ -89,6 +89,7 @@ def test_invalid_command_argument_exits_with_2(
     assert problem in said(capsys)
 
 
+@pytest.mark.slow
 def test_sweep_creates_one_folder_per_job(workdir: Path) -> None:
     assert cli.main(["-m", *TINY, "device.threads=1", "optim.lr=0.1,0.01"]) == 0
     (sweep,) = workdir.glob("outputs/*/*_sweep_mlp_digits")

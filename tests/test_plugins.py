@@ -119,12 +119,14 @@ def test_plugin_dataset_inherits_shared_keys_and_may_override_them(
     assert found == expected
 
 
+@pytest.mark.slow
 def test_value_of_the_wrong_type_is_rejected(project: Path) -> None:
     wrong = start(*CHOICES, "plugins=[my_parts]", "loss.scale=big", "--config-dir=conf", cwd=project)
     assert "loss.scale: found 'big'; Input should be a valid number" in finish(wrong, code=2)
     assert list(project.glob("outputs")) == []
 
 
+@pytest.mark.slow
 def test_import_error_in_a_plugin_is_reported(project: Path) -> None:
     (project / "my_parts.py").write_text("from torch import does_not_exist")
     text = finish(start(*CHOICES, "plugins=[my_parts]", "--config-dir=conf", cwd=project), code=2)

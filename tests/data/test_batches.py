@@ -213,6 +213,7 @@ def test_worker_that_is_starting_survives_a_signal(monkeypatch: pytest.MonkeyPat
     assert [len(targets) for _, targets in batches] == [4, 4]
 
 
+@pytest.mark.slow
 def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path) -> None:
     script = tmp_path / "main.py"
     script.write_text(

@@ -83,6 +83,7 @@ def test_full_disk_keeps_old_checkpoints_and_reports_path_and_size(tmp_path: Pat
         load_checkpoint(folder / "checkpoints" / name)
 
 
+@pytest.mark.slow
 def test_read_only_output_folder_fails_at_start(tmp_path: Path) -> None:
     script = f"mount -t tmpfs -o ro tmpfs {tmp_path} && cd {tmp_path} && {sys.executable} -m runner"
     done = in_own_mounts(script)
@@ -119,6 +120,7 @@ def test_resume_replaces_a_damaged_results_file(runner: Callable[..., Path], dam
     assert results(folder)["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_run_continues_if_its_output_cannot_be_written(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runner", *TINY, "device.threads=1"]
     with Path("/dev/full").open("w") as full:
@@ -146,6 +148,7 @@ def test_full_disk_at_the_start_is_reported_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_folder_name_that_the_locale_cannot_encode_is_logged(tmp_path: Path) -> None:
     (tmp_path / "größe").mkdir()
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "OMP_NUM_THREADS": "1"}

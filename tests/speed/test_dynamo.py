@@ -38,6 +38,7 @@ def test_eager_training_does_not_import_dynamo(tmp_path: Path) -> None:
     run(f"{TRAIN}\nassert not {REAL}", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [
@@ -55,5 +56,6 @@ def test_any_other_use_imports_dynamo(tmp_path: Path, use: str) -> None:
     run(f"{TRAIN}\n{use}\nassert {REAL}\n{end}\n{TRAIN}", tmp_path)
 
 
+@pytest.mark.slow
 def test_already_imported_dynamo_is_kept(tmp_path: Path) -> None:
     run(f"import torch._dynamo as before\n{TRAIN}\nassert sys.modules['torch._dynamo'] is before", tmp_path)

@@ -80,6 +80,7 @@ def weights(root: Path) -> list[dict[str, object]]:
     return [checkpoint(path.parents[1])["model"] for path in sorted(root.glob("outputs/*/*/**/last.pt"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["trainer.epochs=1"], ["-m", "trainer.epochs=1", "seed=0,1"]])
 def test_training_is_equal_without_runner_speed(tmp_path: Path, without_speed: Path, arguments: list[str]) -> None:
     for name, source in (("with", SOURCE), ("without", without_speed)):

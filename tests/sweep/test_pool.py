@@ -47,6 +47,7 @@ def test_dead_jobs_do_not_affect_others(
     assert "2 completed, 2 diverged, 14 failed" in text
 
 
+@pytest.mark.slow
 def test_retries_run_a_failed_job_again(
     sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +70,7 @@ def test_on_error_stop_ends_the_sweep(sweep: Callable[..., Path], deadly: list[s
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", *["waiting"] * 5]
 
 
+@pytest.mark.slow
 def test_each_job_gets_one_gpu(sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     given = {}
     start_job = server.start_job

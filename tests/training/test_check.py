@@ -94,6 +94,7 @@ def test_wrong_output_shape_is_rejected(workdir: Path, tiny: Callable[..., Confi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mlp", "lenet", "cnn", "lstm"])
 def test_checking_a_small_model_does_not_import_sympy(model: str) -> None:
     code = f"""
