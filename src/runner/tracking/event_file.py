@@ -25,7 +25,8 @@ from tensorboard.plugins.hparams.api_pb2 import DataType as HParamType
 from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName, Status
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
-from tensorboard.summary.writer.record_writer import RecordWriter
+
+from runner.tracking.record_file import write_record
 
 log = logging.getLogger("runner")
 _numbers = itertools.count()  # makes the names of files of one process distinct
@@ -131,7 +132,7 @@ class EventFile:
     def _write(self, event: Any) -> None:
         with self._warning_once():
             if self._file:
-                RecordWriter(self._file).write(event.SerializeToString())
+                write_record(self._file, event.SerializeToString())
 
     @contextmanager
     def _warning_once(self) -> Iterator[None]:
