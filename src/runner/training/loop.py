@@ -81,7 +81,7 @@ def after_step(t: Trainer, grad_norm: Tensor | None) -> None:
 
 def what_follows(t: Trainer) -> Next:
     """Return what to do after the step that has just been made."""
-    every, unit = t.parts.config.trainer.validation_period
+    every, unit = t.validation_period
     by_step = unit == "step" and t.state.step % every == 0
     by_epoch = unit == "epoch" and t.epoch_is_over and (t.state.epoch + 1) % every == 0
     if by_step or by_epoch or t.state.step == t.parts.total_steps:
@@ -128,6 +128,6 @@ def val_belongs_to_row(t: Trainer) -> bool:
     It does if it was made after the last step, or after a step of the epoch at which a validation was due. A validation
     within the epoch at which the run once ended does not count after the run has been extended.
     """
-    state, (every, unit) = t.state, t.parts.config.trainer.validation_period
+    state, (every, unit) = t.state, t.validation_period
     in_epoch = state.validated > state.step - state.position
     return state.validated == state.step or (unit == "step" and in_epoch and state.validated % every == 0)

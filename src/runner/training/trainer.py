@@ -72,6 +72,11 @@ class Trainer:
         return [parameter for parameter in self.parts.model.parameters() if parameter.requires_grad]
 
     @cached_property
+    def validation_period(self) -> tuple[int, str]:
+        """The number of epochs or steps between validations, and which of the two it counts; parsed once."""
+        return self.parts.config.trainer.validation_period
+
+    @cached_property
     def needs_closure(self) -> bool:
         """Whether the optimizer evaluates the loss itself."""
         return needs_closure(self.parts.optimizer)
