@@ -1,4 +1,4 @@
-"""Exceptions whose message tells the user all that is needed, and hints for these messages."""
+"""Exceptions with complete messages for the user, and hints for these messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -39,7 +39,7 @@ class Diverged(RunnerError):
 
 
 class SweepStopped(Exception):
-    """A sweep starts no more jobs, because of a signal, a failed job or a dry run. The user has already been told.
+    """A sweep starts no more jobs, because of a signal, a failed job or a dry run. The reason has already been printed.
 
     Args:
         exit_code: exit code of the program.
