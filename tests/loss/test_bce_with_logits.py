@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers import metric_set_of
 from runner.config.schema import Config
-from runner.dataset.base import Spec
 from runner.errors import ConfigError
 from runner.registry import LOSSES
-from runner.training.build import build_loss
-from runner.training.check import check
+from runner.training.checks.check import check
+from runner.training.setup.build import build_loss
 
 OUTPUTS = torch.tensor([[0.5, -2.0, 1.0], [0.0, 3.0, -1.0]])
 VALUES = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
@@ -31,8 +31,8 @@ def test_equals_torch(pos_weight: list[float] | None, reduction: str) -> None:
 
 
 def test_class_targets_are_one_hot_encoded(tiny: Callable[..., Config]) -> None:
-    spec = Spec(task="classification", in_shape=(1,), out_features=3)
-    built = build_loss(tiny("loss=bce_with_logits"), spec, torch.ones(3))
+    task = metric_set_of("classification", 3).task
+    built = build_loss(tiny("loss=bce_with_logits"), task, torch.ones(3))
     assert torch.equal(built(OUTPUTS, torch.tensor([0, 2])), loss()(OUTPUTS, VALUES))
 
 
