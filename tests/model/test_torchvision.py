@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from runner.model.torchvision import torchvision_model
+from runner.model.torchvision import suits_channels_last, torchvision_model
 from runner.registry import MODELS
 
 
@@ -10,6 +10,8 @@ def shape_on_meta(arch: str, in_shape: tuple[int, ...], out_features: int) -> tu
     with torch.device("meta"), torch.inference_mode():
         model = MODELS.build("torchvision", {"arch": arch}, in_shape=in_shape, out_features=out_features)
         assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+        if suits_channels_last({"arch": arch}, "cuda"):
+            model.to(memory_format=torch.channels_last)
         return tuple(model(torch.empty(2, *in_shape)).shape)
 
 
@@ -27,6 +29,15 @@ def test_adapts_every_classification_model() -> None:
     assert {"inception_v3", "googlenet", "maxvit_t", "swin_t", "convnext_tiny"} < set(known)
     shapes = {arch: shape_on_meta(arch, (2, *(2 * [299 if arch == "inception_v3" else 224])), 7) for arch in known}
     assert shapes == dict.fromkeys(known, (2, 7))
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [("resnet18", True), ("convnext_tiny", True), ("vit_b_16", False), ("swin_v2_t", False), ("maxvit_t", False)],
+)
+def test_channels_last_suits_convolutional_models_on_a_gpu(arch: str, expected: bool) -> None:
+    assert suits_channels_last({"arch": arch}, "cuda") is expected
+    assert not suits_channels_last({"arch": arch}, "cpu")
 
 
 def test_equals_torchvision_model() -> None:
@@ -75,5 +86,5 @@ def test_unsupported_arguments_raise(arch: str, in_shape: tuple[int, ...], probl
 
 
 def test_pretrained_weights_raise() -> None:
-    with pytest.raises(ValueError, match=r"pretrained weights are not supported: found weights=DEFAULT"):
+    with pytest.raises(ValueError, match=r"found 'DEFAULT', .* instead: init.from=torchvision:DEFAULT"):
         torchvision_model((3, 32, 32), 10, weights="DEFAULT")

@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from runner.model.activation import ACTIVATIONS, Activation
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 
@@ -82,9 +83,9 @@ class CNN(nn.Module):
         features *= sides[0] * sides[1]
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden:
-            layers += [nn.Dropout(dropout), nn.Linear(features, width), ACTIVATIONS[activation]()]
+            layers += [Dropout(dropout), nn.Linear(features, width), ACTIVATIONS[activation]()]
             features = width
-        layers += [nn.Dropout(dropout), nn.Linear(features, out_features)]
+        layers += [Dropout(dropout), nn.Linear(features, out_features)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:

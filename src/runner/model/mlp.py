@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from runner.model.activation import ACTIVATIONS, Activation
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
@@ -56,7 +57,7 @@ class MLP(nn.Sequential):
                 layers.append(NORMS[norm](width))
             layers.append(ACTIVATIONS[activation]())
             if dropout != 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             features = width
         layers.append(nn.Linear(features, out_features))
         super().__init__(*layers)

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 
@@ -37,8 +38,8 @@ class MnistCNN(nn.Module):
             raise ValueError(f"needs images of at least 6x6, found {height}x{width}")
         self.conv1 = nn.Conv2d(channels, 32, 3)
         self.conv2 = nn.Conv2d(32, 64, 3)
-        self.dropout1 = nn.Dropout(0.25)
-        self.dropout2 = nn.Dropout(0.5)
+        self.dropout1 = Dropout(0.25)
+        self.dropout2 = Dropout(0.5)
         self.fc1 = nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128)
         self.fc2 = nn.Linear(128, out_features)
 

@@ -5,6 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 
@@ -59,7 +60,7 @@ class Recurrent(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout if layers > 1 else 0.0,  # torch warns if dropout is set for a single layer
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * hidden_size if bidirectional else hidden_size, out_features)
 
     def forward(self, inputs: Tensor) -> Tensor:

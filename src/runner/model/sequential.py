@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.errors import nearest
+from runner.model.dropout import Dropout
 from runner.registry import MODELS
 
 
@@ -36,7 +37,7 @@ LAYERS = {
     "batch_norm2d": Kind(nn.BatchNorm2d, inferred="num_features"),
     "group_norm": Kind(nn.GroupNorm, "num_groups", "num_channels"),
     "layer_norm": Kind(nn.LayerNorm, "normalized_shape", "normalized_shape", axis=-1),
-    "dropout": Kind(nn.Dropout, "p"),
+    "dropout": Kind(Dropout, "p"),
     "dropout2d": Kind(nn.Dropout2d, "p"),
     "relu": Kind(nn.ReLU),
     "leaky_relu": Kind(nn.LeakyReLU, "negative_slope"),
