@@ -17,8 +17,8 @@ from runner.config.schema import Config
 from runner.errors import ConfigError
 from runner.registry import SCHEDULERS
 from runner.tracking.tracker import Tracker
-from runner.training.check import check
-from runner.training.optimizer import build_scheduler
+from runner.training.checks.check import check
+from runner.training.setup.optimizer import build_scheduler
 
 
 def built(name: str, values: dict[str, Any], steps: int) -> list[float]:
