@@ -95,15 +95,15 @@ def test_non_numeric_target_is_reported_with_line_and_column(table: Path) -> Non
 
 
 def test_dropped_columns_are_not_inputs(table: Path) -> None:
-    table.write_text("id,height,colour,kind\n7,1,red,iris\n8,2,blue,rose\n")
-    dataset = CSV(str(table), target="kind", drop=("id", "colour"))
+    table.write_text("id,height,color,kind\n7,1,red,iris\n8,2,blue,rose\n")
+    dataset = CSV(str(table), target="kind", drop=("id", "color"))
     inputs = dataset.load().samples.inputs
     assert isinstance(inputs, Tensor)
     assert inputs.tolist() == [[1], [2]]
-    assert (dataset.spec.columns, dataset.spec.left_out) == (("height",), ("kind", "id", "colour"))
-    with pytest.raises(ValueError, match=r"drop: found 'color', which is not a column of .*Did you mean colour\?"):
-        CSV(str(table), target="kind", drop=("color",))
-    with pytest.raises(ValueError, match="drop: found 'kind', which is the target; allowed: colour, height, id"):
+    assert (dataset.spec.columns, dataset.spec.left_out) == (("height",), ("kind", "id", "color"))
+    with pytest.raises(ValueError, match=r"drop: found 'colour', which is not a column of .*Did you mean color\?"):
+        CSV(str(table), target="kind", drop=("colour",))
+    with pytest.raises(ValueError, match="drop: found 'kind', which is the target; allowed: color, height, id"):
         CSV(str(table), target="kind", drop=("kind",))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.dataset.download import Published, download
+from runner.dataset.download import Published, download, fetch_file
 from runner.dataset.mnist import FILES, MNIST
 from runner.errors import DataError
 
@@ -24,8 +24,8 @@ def publish(monkeypatch: pytest.MonkeyPatch, fetch: Fetch) -> None:
 
 
 def left(folder: Path) -> list[str]:
-    """Return all files except the lock file, which is kept because other processes may wait for it."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".download.lock")
+    """Return the names of all files."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
 def test_file_is_verified_before_it_appears_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +111,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         threading.Thread(target=server.serve_forever).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_refused_download_closes_its_connection(tmp_path: Path, site: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+        fetch_file(f"{site}/missing.gz", tmp_path / "missing.gz")
+    assert caught.value.fp.closed
 
 
 def test_downloads_are_verified(tmp_path: Path, site: str) -> None:

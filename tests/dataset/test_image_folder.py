@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from runner.data.batches import Batches
-from runner.data.sources import InMemory, Source, Streamed
+from runner.data.sources import InMemory, Source
 from runner.data.splits import split
+from runner.data.streamed import Streamed
 from runner.dataset.base import Samples
 from runner.dataset.image_folder import ImageFolder
 from runner.errors import DataError
@@ -99,6 +100,18 @@ def test_split_folders_are_used(
         assert torch.equal(read(each.test)[:, 0].flatten(1).amax(1) < 100, each.test.targets == 1)
 
 
+@pytest.mark.parametrize(("fit", "corner"), [("crop", 0), ("stretch", 255)])
+def test_proportions_are_kept_unless_the_picture_is_stretched(
+    tmp_path: Path, fit: Literal["crop", "stretch"], corner: int
+) -> None:
+    picture = Image.new("L", (24, 8), 255)  # white, with a black square in the middle
+    picture.paste(0, (8, 0, 16, 8))
+    (tmp_path / "a").mkdir()
+    picture.save(tmp_path / "a" / "wide.webp")
+    dataset = ImageFolder(str(tmp_path), size=8, fit=fit)
+    assert abs(int(dataset.load().samples.inputs[0][0, 0, 0]) - corner) < 8
+
+
 def test_train_folder_without_other_splits_is_a_class(tmp_path: Path) -> None:
     tree(tmp_path / "train")
     tree(tmp_path / "bus")
@@ -150,7 +163,7 @@ def test_error_in_a_worker_is_reported_in_one_line(tmp_path: Path, workers: int)
 def test_class_without_images_is_reported_with_its_path(tmp_path: Path) -> None:
     tree(tmp_path)
     (tmp_path / "emu").mkdir()
-    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: contains no PNG or JPEG files"):
+    with pytest.raises(DataError, match=f"{re.escape(str(tmp_path / 'emu'))}: contains no PNG, JPEG or WebP files"):
         ImageFolder(str(tmp_path)).load()
 
 
@@ -163,6 +176,10 @@ def test_invalid_root_is_rejected(tmp_path: Path) -> None:
     tree(tmp_path / "test")
     with pytest.raises(ValueError, match="size must be at least 1, found 0"):
         ImageFolder(str(tmp_path), size=0)
+    with pytest.raises(ValueError, match="shorter_side: found 4, allowed: null, or at least size=8"):
+        ImageFolder(str(tmp_path), size=8, shorter_side=4)
+    with pytest.raises(ValueError, match="shorter_side: found 9, allowed: null with fit=stretch"):
+        ImageFolder(str(tmp_path), size=8, fit="stretch", shorter_side=9)
     (tmp_path / "test" / "eel").mkdir()
     with pytest.raises(ValueError, match=r"test has the class 'eel', which .*train does not have"):
         ImageFolder(str(tmp_path))

@@ -8,27 +8,36 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import checkpoint, equal, idx, metrics_table, results
+from helpers import checkpoint, equal, idx, metrics_table, numbered, results
 from runner import cli
 from runner.config.compose import compose_config
 from runner.config.schema import Config
-from runner.dataset import cifar10
+from runner.dataset import Pool, Spec, cifar10
 from runner.dataset.cifar10 import TEST, TRAIN
 from runner.dataset.download import Published
 from runner.errors import ConfigError
 from runner.registry import DATASETS
-from runner.training.build import build, build_dataset, split_dataset
-from runner.training.check import check
+from runner.training.checks.check import check
+from runner.training.setup.build import build
+from runner.training.setup.build_data import build_dataset, split_dataset
 
 PICTURES = ["digits", "imbalanced_digits", "mnist", "fashion_mnist", "cifar10", "image_folder"]
 CLASSES = [*PICTURES, "csv"]
 NUMBERS = ["parabola", "line", "edges", "sine", "random_pairs"]
+OTHERS = {  # datasets of other tasks, with components that fit them
+    "text": ["model=gpt", "model.depth=1", "loss=cross_entropy"],
+    "shapes": ["model=unet", "loss=cross_entropy"],
+    "multilabel_digits": ["model=mlp", "loss=bce_with_logits"],
+}
 SMALL = {name: ["dataset.size=8"] for name in [*PICTURES, "edges"]} | {
     "csv": ["dataset.target=kind"],
     "parabola": ["dataset.repeat=3"],
     "line": ["dataset.val_share=0.2", "dataset.test_share=0.2"],
     "sine": ["dataset.waves=60", "dataset.length=8"],
     "random_pairs": ["dataset.pairs=20"],
+    "text": ["dataset.stride=2000"],
+    "shapes": ["dataset.size=16", "dataset.images=40"],
+    "multilabel_digits": ["dataset.size=16", "dataset.images=40"],
 }
 SHARES = {"image_folder": ["dataset.test_share=0.2"]}
 
@@ -60,26 +69,25 @@ def datasets(workdir: Path) -> Path:
 
 
 def composed(name: str, *overrides: str) -> Config:
-    fitting = ["model=mlp", "model.hidden=[8]", "trainer.batch_size=16", "device=cpu"]
     loss = "cross_entropy" if name in CLASSES else "mse"
-    return compose_config(
-        [f"dataset={name}", f"loss={loss}", *fitting, *SMALL[name], *SHARES.get(name, []), *overrides]
-    )
+    fitting = OTHERS.get(name, ["model=mlp", "model.hidden=[8]", f"loss={loss}"])
+    small = ["trainer.batch_size=16", "device=cpu", *SMALL[name], *SHARES.get(name, [])]
+    return compose_config([f"dataset={name}", *fitting, *small, *overrides])
 
 
 def test_all_datasets_are_tested() -> None:
-    assert sorted(CLASSES + NUMBERS) == DATASETS.names()
+    assert sorted([*CLASSES, *NUMBERS, *OTHERS]) == DATASETS.names()
 
 
-@pytest.mark.parametrize("name", CLASSES + NUMBERS)
+@pytest.mark.parametrize("name", [*CLASSES, *NUMBERS, *OTHERS])
 def test_all_sources_give_equal_batches_that_match_the_spec(datasets: Path, name: str) -> None:
     ways = [["dataset.in_memory=true"], *(["dataset.in_memory=false", f"dataset.workers={n}"] for n in (0, 2))]
     first, *others = (build(composed(name, *way)) for way in ways)
     check(composed(name))
     for inputs, targets in first.train.epoch(1):
         assert inputs.shape[1:] == first.spec.in_shape
-        assert inputs.dtype == torch.float32
-        if first.spec.task == "regression":
+        assert inputs.dtype == (torch.int64 if name == "text" else torch.float32)
+        if first.spec.task in ("regression", "multilabel"):
             assert (targets.shape[1:], targets.dtype) == ((first.spec.out_features,), torch.float32)
         else:
             assert targets.dtype == torch.int64
@@ -90,7 +98,7 @@ def test_all_sources_give_equal_batches_that_match_the_spec(datasets: Path, name
             assert all(torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in pairs)
 
 
-@pytest.mark.parametrize("name", CLASSES + NUMBERS)
+@pytest.mark.parametrize("name", [*CLASSES, *NUMBERS, *OTHERS])
 def test_five_folds_partition_the_samples_and_are_stratified(datasets: Path, name: str) -> None:
     parts = []
     for fold in range(5):
@@ -104,6 +112,38 @@ def test_five_folds_partition_the_samples_and_are_stratified(datasets: Path, nam
             everything, tested = torch.cat([apart, part.test.targets]).bincount(), part.test.targets
             counts = tested.bincount(minlength=len(everything))
             assert ((counts - everything / 5).abs() <= 1).all()
+
+
+class Own:
+    """A dataset of a user with a test set of its own.
+
+    Args:
+        has_test: whether its spec says so.
+    """
+
+    def __init__(self, has_test: bool) -> None:
+        self.spec = Spec("classification", in_shape=(2,), out_features=3, has_test=has_test)
+
+    def load(self) -> Pool:
+        return Pool(numbered(100), numbered(40))
+
+
+@pytest.mark.parametrize(
+    ("has_test", "overrides", "warned"),
+    [
+        (False, [], True),
+        (False, ["dataset.test_share=null"], False),
+        (False, ["dataset.folds=5", "dataset.fold=0"], False),
+        (True, [], False),
+    ],
+)
+def test_unused_test_set_is_reported_unless_the_spec_mentions_it(
+    caplog: pytest.LogCaptureFixture, has_test: bool, overrides: list[str], warned: bool
+) -> None:
+    splits = split_dataset(compose_config(["dataset=digits", *overrides]), Own(has_test))
+    assert ("dataset.test_share=0.2: the 40 test samples of dataset=digits are not used" in caplog.text) == warned
+    if warned:
+        assert splits.test.size == 20
 
 
 def test_table_inputs_are_standardized(datasets: Path) -> None:
@@ -167,10 +207,7 @@ def test_only_training_images_are_augmented(tiny: Callable[..., Config]) -> None
     ],
     ids=["repeat", "whole", "augment"],
 )
-def test_run_interrupted_within_an_epoch_resumes_exactly(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
-) -> None:
-    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
+def test_run_interrupted_within_an_epoch_resumes_exactly(workdir: Path, overrides: list[str]) -> None:
     usual = [*overrides, "model=mlp", "model.hidden=[8]", "device=cpu", "device.threads=1", "logger=none"]
     for name, steps in (("whole", "null"), ("cut", "25")):
         assert cli.main([*usual, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
@@ -188,14 +225,14 @@ def test_text_column_is_rejected_before_the_run_folder_is_created(
     workdir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = "".join(f"{number},{'red' if number % 3 else 'blue'},{number % 2}\n" for number in range(40))
-    (workdir / "table.csv").write_text(f"size,colour,kind\n{rows}")
+    (workdir / "table.csv").write_text(f"size,color,kind\n{rows}")
     choices = ["dataset=csv", "dataset.path=table.csv", "dataset.target=kind", "model=mlp", "device.threads=1"]
     classes = ["dataset.task=classification", "trainer.epochs=1"]
     assert cli.main([*choices, *classes]) == 2
-    message = "table.csv: line 2, column 'colour': found 'blue', expected a number; to leave the column out: "
-    assert f"{message}dataset.drop=[colour]" in capsys.readouterr().err
+    message = "table.csv: line 2, column 'color': found 'blue', expected a number; to leave the column out: "
+    assert f"{message}dataset.drop=[color]" in capsys.readouterr().err
     assert [path.name for path in workdir.iterdir()] == ["table.csv"]
-    assert cli.main([*choices, *classes, "dataset.drop=[colour]"]) == 0
+    assert cli.main([*choices, *classes, "dataset.drop=[color]"]) == 0
     (folder,) = workdir.glob("outputs/*/*")
     capsys.readouterr()
     assert cli.main(["predict", str(folder), "table.csv"]) == 0  # which contains the target and a dropped column
@@ -244,10 +281,7 @@ def test_evaluation_on_another_table_uses_the_unit_of_the_training_table(
     assert json.loads(capsys.readouterr().out)["metrics"]["mae"] < 10_000
 
 
-def test_interrupted_regression_run_resumes_exactly(
-    workdir: Path, monkeypatch: pytest.MonkeyPatch, prices: list[str]
-) -> None:
-    monkeypatch.setattr("runner.runs.final_test.draw", lambda *arguments: None)
+def test_interrupted_regression_run_resumes_exactly(workdir: Path, prices: list[str]) -> None:
     for name, steps in (("whole", "null"), ("cut", "3")):
         assert cli.main([*prices, f"name={name}", "trainer.epochs=2", f"trainer.max_steps={steps}"]) == 0
     (whole,), (cut,) = (list(workdir.glob(f"outputs/*/*_{name}")) for name in ("whole", "cut"))

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
-from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.dataset.base import Pool, Samples, Spec
 from runner.dataset.download import Published, download
+from runner.dataset.frame import resize
 from runner.errors import DataError
+from runner.machine.files import one_at_a_time
 from runner.registry import DATASETS
 
 FOLDER = "cifar-10-batches-bin"
@@ -102,7 +103,7 @@ def extract(archive: Path, names: list[str], folder: Path) -> None:
         if found != PUBLISHED.md5:  # the user may have put the archive there
             raise tarfile.TarError(f"damaged: its MD5 is {found}, expected {PUBLISHED.md5}")
         folder.mkdir(exist_ok=True)
-        with FileLock(folder / ".extract.lock"), tempfile.TemporaryDirectory(dir=folder) as part:
+        with one_at_a_time(folder / "extract"), tempfile.TemporaryDirectory(dir=folder) as part:
             with tarfile.open(archive) as tar:
                 for name in names:
                     member = tar.getmember(f"{FOLDER}/{name}")

@@ -35,11 +35,12 @@ class ImbalancedDigits:
         """Return uint8 images [N, 1, size, size] and class indices [N], in the original order."""
         inputs, targets = self.digits.load().samples
         assert isinstance(inputs, Tensor)
-        kept = torch.cat([left(targets == digit, share) for digit, share in enumerate(self.shares)]).sort().values
+        chosen = [evenly_spaced(targets == digit, share) for digit, share in enumerate(self.shares)]
+        kept = torch.cat(chosen).sort().values
         return Pool(Samples(inputs[kept], targets[kept]))
 
 
-def left(members: Tensor, share: float) -> Tensor:
+def evenly_spaced(members: Tensor, share: float) -> Tensor:
     """Return the indices of the samples of a class to keep, evenly spaced among all of them.
 
     Args:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import ClassVar
 
-from runner.dataset.base import Pool, Samples, Spec, resize
+from runner.dataset.base import Pool, Samples, Spec
 from runner.dataset.download import Published, download
+from runner.dataset.frame import resize
 from runner.dataset.idx import read_idx
 from runner.errors import DataError
 from runner.registry import DATASETS
