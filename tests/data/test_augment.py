@@ -1,12 +1,16 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from runner.data.augment import Augment
+from runner.config import schema
+from runner.data.augment import Augment, alternating
 from runner.data.batches import Batches
-from runner.data.sources import InMemory, Source, Streamed
+from runner.data.sources import InMemory, Source
+from runner.data.streamed import Streamed
 from runner.dataset import Samples, Spec
 from runner.machine.distributed import World
 from runner.machine.seeds import generator
@@ -27,14 +31,22 @@ def test_processes_augment_differently() -> None:
     assert not torch.equal(first, second)
 
 
-def changed(augment: Augment, images: Tensor = IMAGES, seed: int = 0) -> Tensor:
-    found = augment(images, generator(seed))
+def changed(augment: Augment, images: Tensor = IMAGES, seed: int = 0, mirrored: Tensor | None = None) -> Tensor:
+    found = augment.apply(images, augment.draw(images.shape, generator(seed), mirrored).to(images.device))
     assert (found.shape, found.dtype) == (images.shape, images.dtype)
     return found
 
 
 def kinds(images: Tensor) -> set[tuple[float, ...]]:
     return {tuple(image.flatten().tolist()) for image in images}
+
+
+def test_memory_format_is_kept() -> None:
+    usual = IMAGES.contiguous()
+    found, same = changed(ALL, usual.to(memory_format=torch.channels_last)), changed(ALL, usual)
+    assert torch.equal(found, same)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert same.is_contiguous()
 
 
 def test_no_augmentation_is_identity() -> None:
@@ -59,6 +71,63 @@ def test_shift_and_crop_compose() -> None:
     padded = torch.nn.functional.pad(torch.cat(shifted), (1, 1, 1, 1))
     allowed = [padded[..., y : y + 10, x : x + 6] for y in range(3) for x in range(3)]
     assert kinds(changed(Augment(shift=1, crop=1))) <= kinds(torch.cat(allowed))
+
+
+def test_crop_pads_with_reflected_pixels() -> None:
+    padded = torch.nn.functional.pad(IMAGES[:1], (5, 5, 5, 5), mode="reflect")
+    allowed = [padded[..., y : y + 10, x : x + 6] for y in range(11) for x in range(11)]
+    found = changed(Augment(crop=5, pad="reflect"), IMAGES[:1].expand(3000, -1, -1, -1))
+    assert kinds(found) == kinds(torch.cat(allowed))
+
+
+def test_padding_does_not_move_the_crop() -> None:
+    zero, reflected = (changed(Augment(2, 4, True, 0.5, pad)) for pad in ("zero", "reflect"))
+    assert not torch.equal(zero, reflected)
+    assert torch.equal(zero, reflected * (zero != 0))
+
+
+@pytest.mark.parametrize("crop", [6, 7])
+def test_reflected_crop_must_be_smaller_than_the_images(crop: int) -> None:
+    with pytest.raises(ValueError, match=f"crop: found {crop} with images of 10x6; .*: at most 5, less than"):
+        changed(Augment(crop=crop, pad="reflect"))
+    changed(Augment(crop=crop))
+
+
+def test_alternating_flip_mirrors_the_given_images() -> None:
+    mirrored = torch.arange(400) % 3 == 0
+    found = changed(Augment(flip="alternating"), mirrored=mirrored)
+    assert torch.equal(found, torch.where(mirrored[:, None, None, None], IMAGES.flip(3), IMAGES))
+
+
+def test_alternating_flip_does_not_change_other_transforms() -> None:
+    found = changed(Augment(2, 1, "alternating", 0.5), mirrored=torch.zeros(400, dtype=torch.bool))
+    assert torch.equal(found, changed(Augment(2, 1, False, 0.5)))
+
+
+def test_alternating_flip_needs_a_mask() -> None:
+    with pytest.raises(ValueError, match=r'flip="alternating" needs `mirrored`.* found None'):
+        changed(Augment(flip="alternating"))
+
+
+def test_alternating_flips_each_sample_in_every_other_pass() -> None:
+    first, second, third, fourth = (alternating(1000, 0, number) for number in range(4))
+    assert (first.shape, first.dtype) == ((1000,), torch.bool)
+    assert torch.equal(second, ~first)
+    assert torch.equal(third, first)
+    assert torch.equal(fourth, second)
+
+
+def test_half_of_the_samples_are_mirrored_first_and_the_seed_decides_which() -> None:
+    first, other = alternating(1000, 0, 0), alternating(1000, 1, 0)
+    assert 450 < first.sum() < 550
+    assert 400 < (first != other).sum() < 600
+    assert torch.equal(alternating(1000, 0, 0), first)
+
+
+def test_defaults_of_the_config_change_nothing() -> None:
+    choice = schema.Augment().model_dump()
+    assert (choice.pop("mixup"), choice.pop("cutmix")) == (0, 0)
+    assert Augment(**choice) == Augment()
 
 
 def test_flip_mirrors_half_of_the_images() -> None:
@@ -154,9 +223,28 @@ def test_images_are_not_augmented_without_a_seed() -> None:
         assert torch.equal(inputs, same)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("device", ["cuda"])
 def test_accelerator_matches_cpu(device: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
     images = torch.rand(50, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(ALL(images.to(device), generator(0)).cpu(), ALL(images, generator(0)))
+    for augment in (ALL, Augment(1, 4, "alternating", 0.5, "reflect")):
+        found, same = (changed(augment, each, mirrored=alternating(50, 0, 0)) for each in (images.to(device), images))
+        assert torch.equal(found.cpu(), same)
+
+
+@pytest.mark.parametrize("size", [6, 20])
+def test_each_image_is_mirrored_in_every_other_pass(size: int) -> None:
+    images = torch.arange(20 * 4, dtype=torch.uint8).view(20, 1, 1, 4)
+    source = InMemory(Samples(images, torch.arange(20)), CPU)
+    batches = Batches(source, SPEC, size, seed=1, repeat=2, augment=Augment(flip="alternating"))
+    passes: list[dict[int, list[float]]] = []
+    for epoch in range(2):
+        seen: list[tuple[int, Tensor]] = []
+        for inputs, targets in batches.epoch(epoch):
+            seen += zip(targets.tolist(), inputs, strict=True)
+        passes += [{index: image[0, 0].tolist() for index, image in half} for half in (seen[:20], seen[20:])]
+    for earlier, later in pairwise(passes):
+        assert all(earlier[index] == later[index][::-1] for index in range(20))
+    assert passes[0] == passes[2]
+    whole, resumed = list(batches.epoch(1)), list(batches.epoch(1, start=1))
+    assert all(torch.equal(one, two) for (one, _), (two, _) in zip(whole[1:], resumed, strict=True))

@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from helpers import numbered
-from runner.data import sources as sources_module
+from runner.data import streamed as streamed_module
 from runner.data.batches import Batches
-from runner.data.sources import InMemory, Source, Streamed
+from runner.data.sources import InMemory, Source
+from runner.data.streamed import Streamed
 from runner.dataset import Samples, Spec
+from runner.errors import DataError
 from runner.machine.seeds import seed_everything
 
 CPU = torch.device("cpu")
@@ -38,6 +40,48 @@ def test_all_sources_give_equal_batches_for_any_number_of_workers() -> None:
         for (inputs, targets), (same_inputs, same_targets) in zip(runs[0], other, strict=True):
             assert torch.equal(inputs, same_inputs)
             assert torch.equal(targets, same_targets)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_of_workers_are_prefetched_in_a_thread(workers: int) -> None:
+    before = set(threading.enumerate())
+    batches = Batches(Streamed(numbered(20), CPU, workers), SPEC, 8, seed=1).epoch()
+    next(batches)
+    assert [thread.name for thread in set(threading.enumerate()) - before].count("prefetch") == workers
+
+
+def test_epoch_that_is_left_early_does_not_disturb_the_next_one() -> None:
+    batches = Batches(Streamed(numbered(40), CPU, workers=1), SPEC, 2, seed=1)
+    expected = order(batches, 1)
+    for _ in range(10):
+        next(batches.epoch())
+        assert order(batches, 1) == expected
+
+
+def test_two_passes_at_a_time_are_refused() -> None:
+    batches = Batches(Streamed(numbered(20), CPU, workers=0), SPEC, 2, seed=1)
+    first, second = batches.epoch(), batches.epoch()
+    next(first), next(second)
+    with pytest.raises(RuntimeError, match="another pass over the split has begun"):
+        next(first)
+
+
+def test_sample_that_a_worker_cannot_read_is_reported_at_its_batch() -> None:
+    class Damaged:
+        draws = False
+
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            if index == 6:
+                raise DataError("6.png: cannot be read as an image")
+            return torch.zeros(2)
+
+    batches = Batches(Streamed(Samples(Damaged(), torch.zeros(8)), CPU, workers=1), SPEC, 2).epoch()
+    assert [next(batches)[0].shape for _ in range(3)] == [(2, 2)] * 3
+    with pytest.raises(DataError, match=r"^6.png: cannot be read as an image$"):
+        next(batches)
 
 
 def order(batches: Batches, epoch: int, start: int = 0) -> list[list[int]]:
@@ -71,9 +115,10 @@ def test_samples_are_not_shuffled_without_a_seed() -> None:
     ]
 
 
-def test_streaming_does_not_use_the_global_generators() -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_streaming_does_not_use_the_global_generators(workers: int) -> None:
     torch.manual_seed(0)
-    list(Batches(Streamed(numbered(20), CPU, workers=0), SPEC, 8, seed=1).epoch())
+    list(Batches(Streamed(numbered(20), CPU, workers), SPEC, 8, seed=1).epoch())
     drawn_after = torch.rand(1)
     torch.manual_seed(0)
     assert drawn_after == torch.rand(1)
@@ -121,7 +166,7 @@ def test_random_draws_of_a_dataset_are_fixed_in_evaluation() -> None:
         batches = Batches(source, SPEC, 5)
         once, twice = (torch.cat([inputs for inputs, _ in batches.epoch(epoch)]) for epoch in (0, 0))
         assert torch.equal(once, twice)
-        assert torch.equal(batches.normalise(batches.raw(torch.tensor([7, 3]))), once[[7, 3]])
+        assert torch.equal(batches.normalize(batches.raw(torch.tensor([7, 3]))), once[[7, 3]])
     assert not torch.equal(InMemory(samples, CPU, seed=1).inputs, InMemory(samples, CPU, seed=2).inputs)
 
 
@@ -194,8 +239,17 @@ def test_in_place_operations_do_not_change_the_next_batch() -> None:
     assert first.any()
 
 
+@pytest.mark.parametrize("kind", range(3))
+def test_tokens_and_targets_that_are_modified_in_place_are_read_again(kind: int) -> None:
+    samples = Samples(torch.arange(1, 21).view(10, 2), torch.arange(1, 11))
+    for inputs, targets in Batches(sources(samples)[kind], SPEC, 10, seed=1, repeat=3).epoch():
+        assert torch.equal(inputs, samples.inputs)
+        assert torch.equal(targets, samples.targets)
+        inputs.zero_(), targets.zero_()
+
+
 def test_worker_that_is_starting_survives_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle = sources_module._outlive_a_signal
+    handle = streamed_module._outlive_a_signal
 
     def handle_late(worker: int) -> None:
         time.sleep(0.5)
@@ -206,7 +260,7 @@ def test_worker_that_is_starting_survives_a_signal(monkeypatch: pytest.MonkeyPat
             assert child.pid is not None
             os.kill(child.pid, signal.SIGTERM)
 
-    monkeypatch.setattr(sources_module, "_outlive_a_signal", handle_late)
+    monkeypatch.setattr(streamed_module, "_outlive_a_signal", handle_late)
     source = Streamed(numbered(8), CPU, workers=1)
     batches = source.batches(torch.arange(8), 4)
     threading.Timer(0.2, signal_workers).start()
@@ -214,11 +268,14 @@ def test_worker_that_is_starting_survives_a_signal(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["torch", "multiprocessing.util"])  # which decides whose exit hook runs first
+def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path, first: str) -> None:
     script = tmp_path / "main.py"
     script.write_text(
+        f"import {first}\n"
         "import torch\n"
-        "from runner.data.sources import Streamed\n"
+        "torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 1000\n"  # seconds to wait for a worker that does not end
+        "from runner.data.streamed import Streamed\n"
         "from runner.dataset import Samples\n"
         "source = Streamed(Samples(torch.ones(8, 1), torch.ones(8)), torch.device('cpu'), workers=1)\n"
         "kept = [source, iter(source.batches(torch.arange(8), 1))]\n"
@@ -227,3 +284,24 @@ def test_workers_do_not_delay_the_exit_of_the_program(tmp_path: Path) -> None:
         "source.loader._iterator.cycle = kept\n"
     )
     subprocess.run([sys.executable, str(script)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_images_in_the_channels_last_format_have_the_same_values_in_it(dtype: torch.dtype) -> None:
+    images = torch.randint(0, 255, (20, 3, 4, 5), generator=torch.Generator().manual_seed(0)).to(dtype)
+    samples = Samples(images, torch.arange(20))
+    spec = Spec("classification", in_shape=(3, 4, 5), out_features=3, mean=(0.5, 0.4, 0.3), std=(2.0, 1.0, 0.5))
+    plain, channels_last = (
+        Batches(InMemory(samples, CPU, channels_last=each), spec, 6, seed=1) for each in (False, True)
+    )
+    for (inputs, targets), (other, same_targets) in zip(plain.epoch(), channels_last.epoch(), strict=True):
+        assert torch.equal(inputs, other)
+        assert torch.equal(targets, same_targets)
+        assert other.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_only_inputs_with_four_dimensions_have_a_channels_last_format() -> None:
+    samples = Samples({"image": torch.rand(4, 3, 2, 2), "number": torch.rand(4)}, torch.rand(4, 3, 2, 2))
+    source = InMemory(samples, CPU, channels_last=True)
+    assert source.inputs["image"].is_contiguous(memory_format=torch.channels_last)
+    assert source.targets.is_contiguous()

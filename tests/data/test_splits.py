@@ -8,7 +8,7 @@ from torch import Tensor
 
 from helpers import numbered
 from runner.data.batches import Batches
-from runner.data.sources import InMemory
+from runner.data.sources import InMemory, draws
 from runner.data.splits import LOOKED_AT, Chosen, Splits, fingerprint, measure, split
 from runner.dataset import Pool, Samples, Spec
 from runner.errors import DataError
@@ -76,6 +76,21 @@ def test_splitting_reads_no_inputs() -> None:
     index = int(parts.test.inputs.indices[3])
     assert parts.test.inputs[3] == torch.tensor([float(index)])
     assert parts.test.targets[3] == index % 3
+
+
+def test_folds_of_inputs_that_draw_no_random_numbers_draw_none() -> None:
+    class Still:
+        draws = False
+
+        def __len__(self) -> int:
+            return 30
+
+        def __getitem__(self, index: int) -> Tensor:
+            return torch.tensor([float(index)])
+
+    samples = Samples(Still(), torch.arange(30) % 3)
+    parts = split(Pool(samples, test=samples), seed=0, val_share=None, test_share=None, fold=(0, 3))
+    assert not draws(parts.train.inputs)
 
 
 def test_all_splits_are_the_training_samples_without_shares() -> None:
@@ -156,3 +171,9 @@ def test_fingerprint_differs_between_samples_and_reads_few_inputs() -> None:
     assert fingerprint(Samples(inputs + 1, targets)) != first
     assert fingerprint(Samples(inputs, targets.flip(0))) != first
     assert fingerprint(Samples(inputs[:999], targets[:999])) != first
+
+
+def test_fingerprint_of_types_that_numpy_does_not_have() -> None:
+    halves = torch.rand(10, 2).bfloat16()
+    assert fingerprint(Samples(halves, halves[:, 0])) == fingerprint(Samples(halves.clone(), halves[:, 0].clone()))
+    assert fingerprint(Samples(halves, halves[:, 0])) != fingerprint(Samples(halves, halves[:, 1]))

@@ -1,21 +1,21 @@
 """Sources of raw batches: tensors in memory, or DataLoader workers that read one sample at a time."""
 
-import signal
-from collections.abc import Iterable, Iterator
-from multiprocessing.util import Finalize
-from typing import Any, Protocol
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from runner.dataset.base import Readable, Samples
+from runner.dataset.base import Samples
+from runner.dataset.tree import Tree, at, bytes_of, is_tree, map_tensors, take, tensors
 from runner.errors import DataError
 from runner.machine.distributed import ALONE, World
 from runner.machine.seeds import generator, restore_rng_state, rng_state, seed_cpu
-from runner.machine.signals import deferred
 
 CPU = torch.device("cpu")
+Collate = Callable[[list[tuple[Tree, Tree]]], tuple[Tree, Tree]]
 
 
 class Source(Protocol):
@@ -23,9 +23,13 @@ class Source(Protocol):
 
     Attributes:
         draws: whether reading a sample may draw random numbers.
+        prefetched: whether a thread should prefetch the batches.
+        stacks: whether each sample is one row of a batch; a collate function may join samples differently.
     """
 
     draws: bool
+    prefetched: bool
+    stacks: bool
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -33,10 +37,10 @@ class Source(Protocol):
 
     def batches(
         self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this process's share of the raw inputs and targets of each batch, on the device.
+    ) -> Iterator[tuple[Tree, Tree]]:
+        """Yield the raw inputs and targets of this process's shards of each batch, on the device.
 
-        A batch without a sample for this process is skipped.
+        Empty shards are skipped.
 
         Args:
             order: indices of the samples [N].
@@ -54,91 +58,93 @@ class InMemory:
         samples: samples of the split. Inputs that are read one at a time are read once, here.
         device: device of the tensors.
         seed: seed of the random numbers that are drawn while reading.
+        channels_last: whether inputs with four dimensions, such as images, are in the channels-last memory format.
     """
 
     draws = False
+    prefetched = False
+    stacks = True
 
-    def __init__(self, samples: Samples, device: torch.device, seed: int | None = None) -> None:
-        inputs = samples.inputs
-        if not isinstance(inputs, Tensor):
-            inputs = read(inputs, range(len(inputs)), sample_seeds(len(inputs), seed, 0).tolist())
-        self.inputs, self.targets = inputs.to(device), samples.targets.to(device)
+    def __init__(
+        self, samples: Samples, device: torch.device, seed: int | None = None, channels_last: bool = False
+    ) -> None:
+        everything = range(samples.size)
+        inputs, targets = samples.inputs, samples.targets
+        if not is_tree(inputs):
+            seeds = sample_seeds(samples.size, seed, 0).tolist() if draws(inputs) else None
+            inputs = batch_of(inputs, everything, seeds)
+        if not is_tree(targets):
+            targets = batch_of(targets, everything)
+        self.inputs, self.targets = (map_tensors(lambda tensor: tensor.to(device), tree) for tree in (inputs, targets))
+        if channels_last:
+            self.inputs = map_tensors(in_channels_last, self.inputs)
+        self.device, self.size = device, samples.size
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return self.size
 
     def batches(
         self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in shares(order.to(self.targets.device), size, world):
-            yield self.inputs.index_select(0, indices), self.targets.index_select(0, indices)
+    ) -> Iterator[tuple[Tree, Tree]]:
+        for indices in shards(order.to(self.device), size, world):
+            yield take(self.inputs, indices), take(self.targets, indices)
 
 
-class Streamed:
-    """A split whose samples are read by the workers of a DataLoader, ahead of their use.
+def in_channels_last(tensor: Tensor) -> Tensor:
+    """Return a tensor [N, C, H, W] in the channels-last memory format; others as they are."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+class Collated:
+    """A split in memory whose samples differ in size: each batch is collated when it is needed.
 
     Args:
-        samples: samples of the split.
+        samples: samples of the split. Inputs that are read one at a time are read once, here.
         device: device of the batches.
-        workers: number of worker processes; 0: read in this process.
+        collate: function that returns the batch of a list of samples (input, target).
+        seed: seed of the random numbers that are drawn while reading.
     """
 
-    def __init__(self, samples: Samples, device: torch.device, workers: int) -> None:
-        self.samples, self.device = samples, device
-        self.draws = draws(samples.inputs)
-        self.shared = workers > 0 and device.type == "cpu"
-        self.plan = _Plan()
-        self.loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-            _Readable(samples),
-            batch_sampler=self.plan,  # type: ignore[arg-type]  # torch passes on a batch as it is, whatever its type
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # torch expects a function of a list
-            num_workers=workers,
-            worker_init_fn=_outlive_a_signal,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # its own, so that the global one is not used
-        )
-        # At exit, multiprocessing sends workers a SIGTERM, which they ignore, and waits. Shut them down before that.
-        Finalize(self, end_workers, (self.loader,), exitpriority=0)
+    draws = False
+    prefetched = False
+    stacks = False
+
+    def __init__(self, samples: Samples, device: torch.device, collate: Collate, seed: int | None = None) -> None:
+        everything = range(samples.size)
+        inputs = read(samples.inputs, everything, sample_seeds(samples.size, seed, 0).tolist())
+        self.pairs = [(inputs[index], at(samples.targets, index)) for index in everything]
+        self.device, self.collate = device, collate
 
     def __len__(self) -> int:
-        return len(self.samples.targets)
+        return len(self.pairs)
 
     def batches(
         self, order: Tensor, size: int, world: World = ALONE, seeds: Tensor | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        order_parts = shares(order, size, world)
-        seed_parts = (
-            [None] * len(order_parts) if seeds is None else [part.tolist() for part in shares(seeds, size, world)]
-        )
-        self.plan.batches = [(part.tolist(), own) for part, own in zip(order_parts, seed_parts, strict=True)]
-        try:
-            with deferred(signal.SIGTERM):  # until the workers that start here can handle it
-                batches = iter(self.loader)
-            for inputs, targets in batches:
-                if self.shared:  # the metrics store targets, and each tensor from a worker keeps a file open
-                    targets = targets.clone()
-                yield inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        except DataError as error:  # from a worker, its text is a traceback whose last line is the message
-            message = str(error).rstrip().rpartition("\n")[2]
-            raise DataError(message.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from error
+    ) -> Iterator[tuple[Tree, Tree]]:
+        for indices in shards(order, size, world):
+            batch = self.collate([self.pairs[index] for index in indices.tolist()])
+            yield map_tensors(lambda tensor: tensor.to(self.device), batch)
 
 
-def end_workers(loader: DataLoader[Any]) -> None:
-    """Shut down the persistent workers of a loader."""
-    if loader._iterator is not None:
-        loader._iterator._shutdown_workers()  # type: ignore[attr-defined]  # what torch calls when the iterator is deleted
+def content(sources: Iterable[Source]) -> str | None:
+    """Return a hash of all samples; None if some are not in memory, where reading them all would take too long."""
+    digest = hashlib.sha256()
+    for source in sources:
+        if not isinstance(source, InMemory | Collated):
+            return None
+        for tensor in tensors(source.pairs if isinstance(source, Collated) else (source.inputs, source.targets)):
+            digest.update(bytes_of(tensor))
+    return digest.hexdigest()
 
 
-def shares(order: Tensor, size: int, world: World) -> list[Tensor]:
-    """Return this process's share of each batch, without empty shares."""
-    parts = map(world.share, order.split(size))
-    return [part for part in parts if len(part)]
+def shards(order: Tensor, size: int, world: World) -> list[Tensor]:
+    """Return this process's shards of each batch, without empty ones."""
+    return [part for batch in order.split(size) for part in world.cut(batch) if len(part)]
 
 
-def draws(inputs: Tensor | Readable) -> bool:
+def draws(inputs: Tree) -> bool:
     """Return whether reading an input may draw random numbers; false for tensors and if `inputs.draws` is false."""
-    return not isinstance(inputs, Tensor) and getattr(inputs, "draws", True)
+    return not is_tree(inputs) and getattr(inputs, "draws", True)
 
 
 def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:
@@ -152,7 +158,31 @@ def sample_seeds(samples: int, seed: int | None, number: int) -> Tensor:
     return torch.randint(1 << 62, (samples,), generator=generator(seed or 0, "samples", number))
 
 
-def read(inputs: Tensor | Readable, indices: Iterable[int], seeds: Iterable[int] | None) -> Tensor:
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Return samples as one tree, whose tensors have a batch dimension in front.
+
+    Raises:
+        DataError: a sample contains something other than tensors, numbers, arrays and None.
+    """
+    return map_tensors(lambda *tensors: torch.stack(tensors), *map(_with_tensors, trees))
+
+
+def _with_tensors(sample: Tree) -> Tree:
+    """Return a sample with tensors in place of its numbers and NumPy arrays."""
+    if isinstance(sample, Tensor) or sample is None:
+        return sample
+    if isinstance(sample, int | float | np.ndarray | np.generic):
+        return torch.as_tensor(sample)
+    if isinstance(sample, dict):
+        return {key: _with_tensors(value) for key, value in sample.items()}
+    if isinstance(sample, tuple | list):
+        values = [_with_tensors(value) for value in sample]
+        return type(sample)(*values) if hasattr(sample, "_fields") else type(sample)(values)
+    kind = type(sample).__name__
+    raise DataError(f"found a {kind} in a sample, expected tensors; to batch it, give the dataset a method `collate`")
+
+
+def read(inputs: Tree, indices: Iterable[int], seeds: Iterable[int] | None) -> list[Tree]:
     """Read inputs, seeding the global random generators for each one, and restore the generators afterwards.
 
     The random numbers are the same for any number of workers and any batch size, and after a resume.
@@ -163,55 +193,32 @@ def read(inputs: Tensor | Readable, indices: Iterable[int], seeds: Iterable[int]
         seeds: seed for each of them; None: do not seed the generators.
 
     Returns:
-        The inputs [N, *in_shape].
+        The inputs, one by one.
     """
-    if seeds is None:
-        return torch.stack([inputs[index] for index in indices])
-    before, read_in = rng_state(CPU), []
+    if seeds is None or is_tree(inputs):
+        return [at(inputs, index) for index in indices]
+    before, threads, read_in = rng_state(CPU), torch.get_num_threads(), []
+    torch.set_num_threads(1)  # as in a worker: sums, such as the mean of an image, round differently on several
     try:
         for index, seed in zip(indices, seeds, strict=True):
             seed_cpu(seed)
             read_in.append(inputs[index])
     finally:
+        torch.set_num_threads(threads)
         restore_rng_state(before, CPU)
-    return torch.stack(read_in)
+    return read_in
 
 
-Batch = tuple[list[int], list[int] | None]  # indices and seeds of the samples
+def batch_of(values: Tree, indices: Sequence[int], seeds: Sequence[int] | None = None) -> Tree:
+    """Return some inputs or targets as one tree, whose tensors have a batch dimension in front.
 
-
-class _Readable(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """A dataset that returns whole batches, so that there is nothing to collate."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples.targets)
-
-    def __getitems__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        indices, seeds = batch
-        return read(self.samples.inputs, indices, seeds), self.samples.targets[indices]
-
-
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return batch
-
-
-def _outlive_a_signal(worker: int) -> None:
-    """Ignore the first SIGTERM: the run needs this worker until it has saved. A second one kills it."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-class _Plan:
-    """A batch sampler that yields the batches assigned to it before each epoch."""
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+    Args:
+        values: all inputs or targets.
+        indices: indices of those to read.
+        seeds: seed of the global generators for each of them; None: do not seed the generators.
+    """
+    if is_tree(values):
+        return take(values, torch.tensor(indices))
+    if seeds is None and hasattr(values, "take"):
+        return values.take(indices)
+    return stacked(read(values, indices, seeds))

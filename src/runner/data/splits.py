@@ -1,14 +1,18 @@
 """Training, validation and test splits, which depend only on the dataset's own seed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from runner.data.sources import batch_of, draws
 from runner.dataset.base import Pool, Readable, Samples, Spec
+from runner.dataset.tree import Tree, at, bytes_of, is_tree, map_tensors, samples, take, tensors
 from runner.errors import ConfigError, DataError
 from runner.machine.seeds import generator
 
@@ -49,18 +53,18 @@ def split(
     if fold is not None:
         index, folds = fold
         everything = _join(*(samples for samples in (pool.samples, pool.val, pool.test) if samples is not None))
-        rank = _stratified_rank(everything.targets, seed)
-        rest, test = _take(everything, rank % folds != index), _take(everything, rank % folds == index)
+        position = _stratified_position(everything, seed)
+        rest, test = _take(everything, position % folds != index), _take(everything, position % folds == index)
         published = None
     elif test_share is not None:
-        chosen = _every(_stratified_rank(pool.samples.targets, seed), test_share)
+        chosen = _every(_stratified_position(pool.samples, seed), test_share)
         rest, test = _take(pool.samples, ~chosen), _take(pool.samples, chosen)
     else:
         rest, test = pool.samples, pool.test
     if published is not None:
         train, val = rest, published
     elif val_share is not None:
-        chosen = _every(_stratified_rank(rest.targets, seed + 1), val_share)
+        chosen = _every(_stratified_position(rest, seed + 1), val_share)
         train, val = _take(rest, ~chosen), _take(rest, chosen)
     else:
         train = val = rest
@@ -111,7 +115,7 @@ def as_trained(spec: Spec, splits: Splits, trained: Mapping[str, Any]) -> tuple[
         unknown = [name for name in spec.columns if name not in columns]
         missing = [name for name in columns if name not in spec.columns]
         raise ConfigError(
-            f"dataset: its columns are not those of the training ({', '.join(columns)}): "
+            f"dataset: its columns are not those of the training data ({', '.join(columns)}): "
             f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
         )
     order = torch.tensor([spec.columns.index(name) for name in columns])
@@ -125,76 +129,104 @@ def _with_columns(samples: Samples, order: Tensor) -> Samples:
 
 def fingerprint(samples: Samples) -> str:
     """Return a hash of all targets and of some inputs, few enough to be cheap."""
-    digest = hashlib.blake2b(samples.targets.numpy().tobytes(), digest_size=8)
-    for index in range(0, len(samples.targets), max(1, len(samples.targets) // LOOKED_AT)):
-        digest.update(samples.inputs[index].numpy().tobytes())
+    digest = hashlib.blake2b(digest_size=8)
+    if is_tree(samples.targets):
+        for tensor in tensors(samples.targets):
+            digest.update(bytes_of(tensor))
+    for index in range(0, samples.size, max(1, samples.size // LOOKED_AT)):
+        for values in (samples.inputs, samples.targets):
+            if values is samples.inputs or not is_tree(values):
+                for tensor in tensors(at(values, index)):
+                    digest.update(bytes_of(tensor))
     return digest.hexdigest()
 
 
-def _stratified_rank(targets: Tensor, seed: int) -> Tensor:
-    """Return the ranks [N] of the samples after shuffling them and sorting them by class.
+def _stratified_position(samples: Samples, seed: int) -> Tensor:
+    """Return the position [N] of each sample in an order that is shuffled within each class.
 
-    Evenly spaced ranks, such as every tenth, therefore select a stratified subset, to within one sample per class.
+    Evenly spaced positions, such as every tenth, therefore select a stratified subset, to within one sample per class.
     """
-    shuffled = torch.randperm(len(targets), generator=generator(seed, "split"))
-    if not targets.is_floating_point():
+    shuffled, targets = torch.randperm(samples.size, generator=generator(seed, "split")), samples.targets
+    if isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point():
         shuffled = shuffled[targets[shuffled].argsort(stable=True)]
-    rank = torch.empty_like(shuffled)
-    rank[shuffled] = torch.arange(len(shuffled))
-    return rank
+    position = torch.empty_like(shuffled)
+    position[shuffled] = torch.arange(len(shuffled))
+    return position
 
 
-def _every(rank: Tensor, share: float) -> Tensor:
+def _every(position: Tensor, share: float) -> Tensor:
     """Return a mask [N] that selects this share of the ranks, evenly spaced."""
-    exact = rank.double()
+    exact = position.double()
     return ((exact + 1) * share).floor() > (exact * share).floor()
 
 
 def _take(samples: Samples, mask: Tensor) -> Samples:
     indices = mask.nonzero().squeeze(1)
-    inputs = samples.inputs[indices] if isinstance(samples.inputs, Tensor) else Chosen(samples.inputs, indices.tolist())
-    return Samples(inputs, samples.targets[indices])
+    inputs, targets = (
+        take(each, indices) if is_tree(each) else Chosen(each, indices.numpy())
+        for each in (samples.inputs, samples.targets)
+    )
+    return Samples(inputs, targets)
 
 
 def _join(*parts: Samples) -> Samples:
-    tensors = [part.inputs for part in parts if isinstance(part.inputs, Tensor)]
-    inputs = torch.cat(tensors) if len(tensors) == len(parts) else Joined(tuple(part.inputs for part in parts))
-    return Samples(inputs, torch.cat([part.targets for part in parts]))
+    return Samples(_concatenate([part.inputs for part in parts]), _concatenate([part.targets for part in parts]))
+
+
+def _concatenate(parts: list[Tree]) -> Tree:
+    """Return trees as one tree; if one of the parts is read one sample at a time, so is the result."""
+    return map_tensors(lambda *each: torch.cat(each), *parts) if all(map(is_tree, parts)) else Joined(tuple(parts))
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A subset of inputs that are read one at a time."""
+    """A subset of inputs or targets that are read one at a time.
+
+    Args:
+        inputs: all inputs or targets.
+        indices: which of them [N]; an array, which forked workers share, as they do not share a list of numbers.
+    """
 
     inputs: Readable
-    indices: list[int]
+    indices: NDArray[np.int64]
 
     @property
     def draws(self) -> bool:
         """Whether reading an input may draw random numbers."""
-        return getattr(self.inputs, "draws", True)
+        return draws(self.inputs)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Tensor:
-        found: Tensor = self.inputs[self.indices[index]]
-        return found
+    def __getitem__(self, index: int) -> Tree:
+        return self.inputs[int(self.indices[index])]
+
+    def take(self, indices: Sequence[int]) -> Tree:
+        """Return some of the subset as one batch."""
+        return batch_of(self.inputs, self.indices[indices].tolist())
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A concatenation of inputs that are read one at a time."""
+    """A concatenation of inputs or targets that are read one at a time."""
 
-    parts: tuple[Tensor | Readable, ...]
+    parts: tuple[Tree, ...]
+
+    @property
+    def draws(self) -> bool:
+        """Whether reading an input may draw random numbers."""
+        return any(map(draws, self.parts))
 
     def __len__(self) -> int:
-        return sum(map(len, self.parts))
+        return sum(map(_size, self.parts))
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tree:
         for part in self.parts:
-            if index < len(part):
-                found: Tensor = part[index]
-                return found
-            index -= len(part)
+            if index < _size(part):
+                return at(part, index)
+            index -= _size(part)
         raise IndexError(index)
+
+
+def _size(part: Tree) -> int:
+    return samples(part) if is_tree(part) else len(part)
