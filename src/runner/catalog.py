@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from runner.errors import ConfigError, nearest
-from runner.registry import REGISTRIES, Registry
+from runner.registry import ALL_REGISTRIES, Registry
 from runner.tracking.console import console
 
 
@@ -23,12 +23,12 @@ def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
     Raises:
         ConfigError: the group or component does not exist.
     """
-    if group is not None and group not in REGISTRIES:
-        raise ConfigError(f"found {group!r}; {nearest(group, REGISTRIES)}")
-    registries = REGISTRIES.values() if group is None else [REGISTRIES[group]]
+    if group is not None and group not in ALL_REGISTRIES:
+        raise ConfigError(f"found {group!r}; {nearest(group, ALL_REGISTRIES)}")
+    registries = ALL_REGISTRIES.values() if group is None else [ALL_REGISTRIES[group]]
     if group is not None and name is not None:
-        REGISTRIES[group].get(name)
-        return [(REGISTRIES[group], name)]
+        ALL_REGISTRIES[group].get(name)
+        return [(ALL_REGISTRIES[group], name)]
     return [(registry, each) for registry in registries for each in registry.names()]
 
 

@@ -28,6 +28,12 @@ class DataError(RunnerError):
     """A data file is missing or damaged; the message names it."""
 
 
+def from_worker(error: DataError) -> DataError:
+    """Return an error with its own message if a DataLoader worker raised it, whose text is then a traceback."""
+    last = str(error).rstrip().rpartition("\n")[2]
+    return DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__name__}: "))
+
+
 class CheckpointError(RunnerError):
     """A checkpoint is damaged, unsafe, or from another run; the message names the file."""
 
@@ -50,6 +56,11 @@ class SweepStopped(Exception):
         super().__init__(f"exit code {exit_code}")
 
 
+def install(extra: str) -> str:
+    """Return how to install an extra, to end a message with; the `runner` on PyPI is another project."""
+    return f"run pip install -e '.[{extra}]' in the clone of runner"
+
+
 # Names in other libraries -> names here.
 ELSEWHERE = {"learning_rate": "lr", "gpu": "cuda", "optimizer": "optim", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -68,7 +79,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def _words(name: str) -> str:
-    """Return the sorted letters of a name, which do not depend on case or on the order of its words."""
+    """Return the words of a name in lower case and sorted, so that neither case nor their order matters."""
     return "".join(sorted(name.lower().replace("-", "_").split("_")))
 
 

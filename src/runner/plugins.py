@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
@@ -22,16 +23,16 @@ def load_plugins(modules: list[str]) -> None:
     """
     search_here()
     if modules or installed_plugins():
-        from runner.registry import REGISTRIES
+        from runner.registry import ALL_REGISTRIES
 
-        for registry in REGISTRIES.values():
+        for registry in ALL_REGISTRIES.values():
             registry.names()  # import the built-in components first, so that a duplicate name is the plugin's error
     problems = []
     for module in modules:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            hint = "; searched: this folder and Python's path" if isinstance(error, ModuleNotFoundError) else ""
+            hint = _hint(module) if isinstance(error, ModuleNotFoundError) else ""
             problems.append(f"plugins: importing {module!r} failed: {type(error).__name__}: {error}{hint}")
     for point in installed_plugins():
         try:
@@ -42,6 +43,14 @@ def load_plugins(modules: list[str]) -> None:
             )
     if problems:
         raise ConfigError(*problems)
+
+
+def _hint(module: str) -> str:
+    """Return where a module was searched, and the one that was probably meant."""
+    here = [path.stem for path in Path.cwd().glob("*.py")]
+    meant = get_close_matches(module.removesuffix(".py"), here, n=1)
+    did_you = f". Did you mean plugins=[{meant[0]}]?" if meant and meant[0] != module else ""
+    return f"; searched: this folder and Python's path{did_you}"
 
 
 def check_origins(modules: Sequence[str], folder: Path) -> None:

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from runner.errors import ConfigError, advice, nearest
 T = TypeVar("T", bound=Callable[..., Any])
 
 SUPPLIED = {"in_shape", "out_features", "params", "optimizer", "total_steps", "class_counts", "last_epoch"}
+SUPPLIED |= {"dataset_task"}
 STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True, allow_inf_nan=False)
 
 
@@ -31,7 +32,8 @@ class Traits:
         supply: name of the supplied value for each parameter that has a different name, such as
             `{"T_max": "total_steps"}`.
         hide: parameters that no config may set.
-        channels_last: for a model: whether it is usually faster in the channels-last memory format.
+        channels_last: for a model: whether it is usually faster in the channels-last memory format, or a function that
+            returns this for its values in the config and the type of the device.
         contiguous: for an optimizer: whether it needs contiguous gradients, so that the model must stay in the default
             memory format.
         targets: for a loss: what it compares the outputs with, class indices [B] or values [B, F]. None: whatever
@@ -41,7 +43,7 @@ class Traits:
 
     supply: Mapping[str, str] = field(default_factory=dict)
     hide: tuple[str, ...] = ()
-    channels_last: bool = False
+    channels_last: bool | Callable[[Mapping[str, Any], str], bool] = False
     contiguous: bool = False
     targets: Literal["classes", "values"] | None = None
     takes: Literal["log_probabilities"] | None = None
@@ -73,6 +75,7 @@ class Registry:
         self.group = group
         self._entries: dict[str, Entry] = {}
         self._imported = False
+        self._find: Callable[[str], Entry | None] = lambda name: None
 
     def register(self, name: str, **traits: Any) -> Callable[[T], T]:
         """Return a decorator that registers a class or function.
@@ -96,6 +99,10 @@ class Registry:
             return component
 
         return add
+
+    def otherwise(self, find: Callable[[str], Entry | None]) -> None:
+        """Set a function that finds components that are not registered, such as those of another library, by name."""
+        self._find = find
 
     def _check_traits(self, name: str, traits: Mapping[str, Any]) -> Traits:
         """Return the traits with checked types.
@@ -133,9 +140,12 @@ class Registry:
         Raises:
             ConfigError: there is none; the message suggests the nearest name.
         """
-        if name not in self.names():
+        if name in self.names():
+            return self._entries[name]
+        found = self._find(name)
+        if found is None:
             raise ConfigError(f"{self.group}.name: found {name!r}; {nearest(name, self.names())}")
-        return self._entries[name]
+        return found
 
     def parameters(self, name: str) -> dict[str, inspect.Parameter]:
         """Return the parameters that a config sets: those of the signature that are neither supplied nor hidden."""
@@ -144,23 +154,22 @@ class Registry:
         excluded = {*SUPPLIED, *entry.traits.supply, *entry.traits.hide}
         return {key: parameter for key, parameter in signature.parameters.items() if key not in excluded}
 
-    def check(self, name: str, values: Mapping[str, Any], path: str | None = None) -> None:
+    def check(
+        self, name: str, values: Mapping[str, Any], path: str | None = None, optional: Collection[str] = ()
+    ) -> None:
         """Check the values of a config against the signature of a component.
 
         Args:
             name: name of the component.
             values: values by parameter.
             path: key of the values in the config, for messages; None: the name of the group.
+            optional: parameters that may be missing, for example because the dataset supplies them.
 
         Raises:
             ConfigError: with one line for each key that is unknown, missing or of the wrong type.
         """
-        path, parameters = path or self.group, self.parameters(name)
-        unknown = [f"{path}.{key}: no such key; {nearest(key, parameters)}" for key in values.keys() - parameters]
-        missing = [f"{path}.{key}: missing, needed by {name}" for key in parameters.keys() - values]
-        mistyped = [_check_type(path, parameters[key], value) for key, value in values.items() if key in parameters]
-        if problems := [*sorted(unknown), *sorted(missing), *filter(None, mistyped)]:
-            raise ConfigError(*problems)
+        parameters = self.parameters(name)
+        check_values(path or self.group, values, parameters, [key for key in parameters if key not in optional], name)
 
     def build(self, name: str, values: Mapping[str, Any], **supplied: Any) -> Any:
         """Build a component.
@@ -168,25 +177,61 @@ class Registry:
         Args:
             name: name of the component.
             values: values by parameter, from the config.
-            supplied: values that are known only now; the component receives those that its signature has.
+            supplied: values that are known only now; the component receives those that its signature has and the config
+                does not set.
 
         Returns:
             The instance of the class, or what the function returns.
         """
         entry = self.get(name)
         sources = {key: entry.traits.supply.get(key, key) for key in inspect.signature(entry.component).parameters}
-        return entry.component(**values, **{key: supplied[name] for key, name in sources.items() if name in supplied})
+        known = {key: supplied[source] for key, source in sources.items() if source in supplied and key not in values}
+        return entry.component(**values, **known)
+
+
+def check_values(
+    path: str,
+    values: Mapping[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+    required: Collection[str],
+    name: str,
+) -> None:
+    """Check the values of a config against parameters.
+
+    Args:
+        path: key of the values in the config, for messages.
+        values: values by parameter.
+        parameters: the parameters that may be set.
+        required: those that must be set.
+        name: name of the component, for messages.
+
+    Raises:
+        ConfigError: with one line for each key that is unknown, missing or of the wrong type.
+    """
+    unknown = [f"{path}.{key}: no such key; {nearest(key, parameters)}" for key in values.keys() - parameters]
+    missing = [f"{path}.{key}: missing, needed by {name}" for key in required if key not in values]
+    mistyped = [_check_type(path, parameters[key], value) for key, value in values.items() if key in parameters]
+    if problems := [*sorted(unknown), *sorted(missing), *filter(None, mistyped)]:
+        raise ConfigError(*problems)
+
+
+def typed(parameter: inspect.Parameter, value: Any) -> Any:
+    """Return a value of a config in the type of a parameter.
+
+    The value is validated as JSON, in which a list is valid for a tuple, but "1" is not a number.
+
+    Raises:
+        ValidationError: it has another type.
+    """
+    if parameter.annotation is parameter.empty:
+        return value
+    return TypeAdapter(parameter.annotation, config=STRICT).validate_json(json.dumps(value))
 
 
 def _check_type(path: str, parameter: inspect.Parameter, value: Any) -> str | None:
-    """Return what is wrong with the type of a value, or None.
-
-    The value is validated as JSON, in which a list is valid for a tuple, but "1" is not a number.
-    """
-    if parameter.annotation is parameter.empty:
-        return None
+    """Return what is wrong with the type of a value, or None."""
     try:
-        TypeAdapter(parameter.annotation, config=STRICT).validate_json(json.dumps(value))
+        typed(parameter, value)
     except ValidationError as error:
         reasons = {each["msg"] for each in error.errors() if each["type"] != "needs_python_object"}
         end = advice(f"{path}.{parameter.name}", value, [each["type"] for each in error.errors()])
@@ -196,4 +241,7 @@ def _check_type(path: str, parameter: inspect.Parameter, value: Any) -> str | No
 
 MODELS, LOSSES, OPTIMIZERS = Registry("model"), Registry("loss"), Registry("optim")
 SCHEDULERS, DATASETS = Registry("scheduler"), Registry("dataset")
-REGISTRIES = {registry.group: registry for registry in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, DATASETS)}
+TASKS, METRICS = Registry("task"), Registry("metric")
+# The groups from which a config chooses one component each; `metrics` is a list.
+REGISTRIES = {registry.group: registry for registry in (MODELS, LOSSES, OPTIMIZERS, SCHEDULERS, DATASETS, TASKS)}
+ALL_REGISTRIES = {**REGISTRIES, METRICS.group: METRICS}

@@ -9,7 +9,7 @@ from runner.config.composition import CONF
 from runner.config.schema import Component, Dataset
 from runner.errors import ConfigError
 from runner.registry import REGISTRIES
-from runner.training.check import check
+from runner.training.checks.check import check
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 OPTIONS = [(path.parts[0], path.stem) for path in FILES if len(path.parts) == 2]
@@ -22,12 +22,22 @@ COMPANIONS = {
     ("loss", "nll"): ["model=mnist_cnn"],
     ("model", "line"): ["dataset=line", "loss=mse"],
     ("model", "single_conv"): ["dataset=edges", "loss=mse"],
-    ("optim", "muon"): ["model=sequential", "model.layers=[flatten,{linear:{out_features:out,bias:false}}]"],
+    ("dataset", "text"): ["model=gpt"],
+    ("dataset", "shapes"): ["model=unet"],
+    ("dataset", "multilabel_digits"): ["loss=bce_with_logits"],
+    ("model", "gpt"): ["dataset=text"],
+    ("model", "unet"): ["dataset=shapes"],
+    ("model", "autoencoder"): ["task=reconstruction", "loss=mse"],
+    ("task", "regression"): ["dataset=line", *REGRESSION],
+    ("task", "multilabel"): ["dataset=multilabel_digits", "loss=bce_with_logits"],
+    ("task", "segmentation"): ["dataset=shapes", "model=unet"],
+    ("task", "language_modeling"): ["dataset=text", "model=gpt"],
+    ("task", "reconstruction"): ["model=autoencoder", "loss=mse"],
 }
 
 
 def test_all_config_files_are_tested() -> None:
-    assert len(FILES) == 79
+    assert len(FILES) == 98
     assert len(OPTIONS) == len(FILES) - 5  # without config.yaml, dataset_defaults.yaml and three files in hydra/
 
 
@@ -53,7 +63,7 @@ def test_shared_dataset_keys_are_in_one_file() -> None:
 
 
 def test_file_of_shared_dataset_keys_is_not_a_dataset() -> None:
-    with pytest.raises(ConfigError, match=r"^dataset: found 'dataset_defaults'; allowed: cifar10, csv, .*, sine\.$"):
+    with pytest.raises(ConfigError, match=r"^dataset: found 'dataset_defaults'; allowed: cifar10, csv, .*, text\.$"):
         compose_config(["dataset=dataset_defaults"])
 
 
@@ -92,8 +102,25 @@ def test_damaged_overrides_file_is_rejected(tmp_path: Path, text: str) -> None:
 def test_thaw_applies_overrides(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(freeze(compose_config()))
     assert thaw(tmp_path / "config.yaml", ["trainer.epochs=20"]).trainer.epochs == 20
-    with pytest.raises(ConfigError, match="epoch"):
-        thaw(tmp_path / "config.yaml", ["trainer.epoch=20"])
+
+
+def test_thaw_explains_each_override_that_it_refuses(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(freeze(compose_config()))
+    with pytest.raises(ConfigError) as caught:
+        thaw(tmp_path / "config.yaml", ["trainer.epoch=20", "optim.lr=[1", "dataset=mnst"])
+    unreadable, unknown, option = caught.value.problems
+    assert unreadable.startswith("optim.lr=[1: cannot be parsed: ")
+    assert unknown.startswith("trainer.epoch: no such key; allowed: ")
+    assert unknown.endswith("Did you mean epochs?")
+    assert option.startswith("dataset: found 'mnst'; allowed: ")
+    assert option.endswith("Did you mean mnist?")
+
+
+@pytest.mark.parametrize("override", ["~trainer.clip_norm", "optim.lr=0.1,0.2"])
+def test_thaw_refuses_to_delete_a_key_or_to_sweep(tmp_path: Path, override: str) -> None:
+    (tmp_path / "config.yaml").write_text(freeze(compose_config()))
+    with pytest.raises(ConfigError, match=re.escape(f"{override}: expected KEY=VALUE, with a single value")):
+        thaw(tmp_path / "config.yaml", [override])
 
 
 def test_missing_key_in_a_frozen_config_hints_at_another_version(tmp_path: Path) -> None:
@@ -108,7 +135,7 @@ def test_missing_key_in_a_frozen_config_hints_at_another_version(tmp_path: Path)
     [
         ("trainer.epochs=0.5", "trainer.epochs: found 0.5; Input should be a valid integer"),
         ("trainer.epochs=true", "trainer.epochs: found True; Input should be a valid integer"),
-        ("trainer.epochs=null", "trainer: trainer.epochs or trainer.max_steps must be a number"),
+        ("trainer.epochs=null", "trainer: trainer.epochs or trainer.max_steps must be a number: schedules need"),
         ("trainer.batch_size=0", "trainer.batch_size: found 0; Input should be greater than or equal to 1"),
         ("trainer.validate_every=3weeks", "trainer.validate_every: found '3weeks'; should be a number of epochs"),
         ("trainer.clip_norm=-1", "trainer.clip_norm: found -1"),

@@ -9,6 +9,7 @@ from runner.config.compose import typed
 from runner.config.explain import in_words
 from runner.config.problems import find_problems
 from runner.errors import ConfigError
+from runner.training.checks.check import check
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_missing_launcher_or_sweeper_is_reported_with_its_install_command(
     key, _, value = override.partition("=")
     error = capsys.readouterr().err
     assert error.startswith(f"error: {key}: found {value!r}; allowed: basic, ")
-    assert error.endswith(f" To get {value}: pip install 'runner[{extra}]'\n")
+    assert error.endswith(f" To get {value}, run pip install -e '.[{extra}]' in the clone of runner\n")
     assert list(workdir.iterdir()) == []
 
 
@@ -84,3 +85,8 @@ def test_values_that_hydra_rejects_are_explained(capsys: pytest.CaptureFixture[s
         "error: hydra.help.header=[]: Cannot convert 'list' to string: '[]'\n"
         "       hydra.job.num=soon: Value 'soon' of type 'str' could not be converted to Integer\n"
     )
+
+
+def test_no_problem_is_reported_about_a_default_in_place_of_a_wrong_value() -> None:
+    (line,) = find_problems(["dataset.folds=5", "dataset.fold=5"], None, lambda cfg: check(typed(cfg)))
+    assert line == "dataset.fold: found 5; allowed with dataset.folds=5: 0 to 4"

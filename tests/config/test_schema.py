@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.config.schema import Component, Config, flatten, parse
+from runner.config.parse import parse
+from runner.config.schema import Component, Config, flatten
 from runner.errors import ConfigError
 
 Tiny = Callable[..., Config]
@@ -50,6 +51,18 @@ def test_run_ends_at_whichever_limit_is_reached_first(tiny: Tiny, epochs: str, m
 def test_run_without_a_limit_is_rejected(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"trainer: trainer.epochs or trainer.max_steps must be a number"):
         tiny("trainer.epochs=null")
+
+
+@pytest.mark.parametrize("mode", [False, True, "default", "reduce-overhead"])
+def test_compile_is_a_boolean_or_a_mode(tiny: Tiny, mode: bool | str) -> None:
+    assert tiny(f"trainer.compile={mode}").trainer.compile == mode
+
+
+def test_unknown_compile_mode_is_rejected_with_the_nearest_one(tiny: Tiny) -> None:
+    with pytest.raises(
+        ConfigError, match=r"trainer\.compile: found 'max-autotun'; allowed: .*Did you mean max-autotune\?"
+    ):
+        tiny("trainer.compile=max-autotun")
 
 
 def test_component_values_exclude_the_shared_keys(tiny: Tiny) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from runner.config import yaml_file
 from runner.config.yaml_file import read_yaml
 
 
@@ -25,6 +26,21 @@ def test_aliases_that_expand_to_too_many_values_are_rejected(tmp_path: Path, tex
     (tmp_path / "bomb.yaml").write_text(text)
     with pytest.raises(yaml.YAMLError, match="aliases"):
         read_yaml(tmp_path / "bomb.yaml")
+
+
+def test_any_number_of_values_without_aliases_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_file, "LARGEST", 10)  # the sweep.yaml of 5,000 jobs has more than a million values
+    (tmp_path / "a.yaml").write_text(f"a: {list(range(100))}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": list(range(100))}
+    (tmp_path / "a.yaml").write_text(f"a: &a {list(range(100))}\nb: *a")
+    with pytest.raises(yaml.YAMLError, match="aliases"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_deep_nesting_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "deep.yaml").write_text("[" * 2000 + "]" * 2000)
+    with pytest.raises(yaml.YAMLError, match="nested too deeply"):
+        read_yaml(tmp_path / "deep.yaml")
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.system [true]", "a: !!python/name:os.system"])

@@ -25,6 +25,17 @@ INSTEAD = {
 }
 
 
+# Flags after which the program only prints something, as text.
+PRINTING = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+
+
+def take_json(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the arguments without `--json`, and whether to write events as JSON lines instead of text."""
+    rest = [text for text in arguments if text != "--json"]
+    prints = any(text.partition("=")[0] in PRINTING for text in rest)
+    return rest, len(rest) < len(arguments) and not prints
+
+
 @dataclass
 class Typed:
     """Command-line arguments by kind.

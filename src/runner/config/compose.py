@@ -18,7 +18,8 @@ from yaml import YAMLError
 
 from runner.config.arguments import instead_of
 from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, code_keys, hydra_on_conf, value_by_value
-from runner.config.problems import find_problems
+from runner.config.metric_mode import reset_modes
+from runner.config.problems import find_problems, parse_known
 from runner.config.yaml_file import read_yaml
 from runner.errors import ConfigError
 
@@ -96,7 +97,9 @@ class Composer:
             HydraConfig.instance().cfg = OmegaConf.create({"hydra": cfg["hydra"]})  # type: ignore[assignment]
             del cfg["hydra"]
         except COMPOSITION_ERRORS as error:
-            problems = find_problems(overrides, self.config_dir, typed) if explain else []
+            problems = (
+                find_problems(overrides, self.config_dir, typed, self.master.hydra.job.config_name) if explain else []
+            )
             raise ConfigError(*(problems or [str(error)])) from error
         return typed(cfg)
 
@@ -139,6 +142,12 @@ class Composer:
         return self._groups[key]
 
     @property
+    def flags(self) -> list[str]:
+        """The flags with which a single run is composed from the same files."""
+        name, folder = self.master.hydra.job.config_name, self.config_dir
+        return [*(["--config-dir", folder] if folder else []), *(["--config-name", name] if name != "config" else [])]
+
+    @property
     def config_dir(self) -> str | None:
         """The value of --config-dir, if it was given."""
         source = next((s for s in self.master.hydra.runtime.config_sources if s.provider == "command-line"), None)
@@ -160,7 +169,7 @@ def typed(cfg: DictConfig) -> "Config":
     if problems:
         raise ConfigError(*problems)
 
-    from runner.config.schema import parse
+    from runner.config.parse import parse
 
     return parse(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
@@ -202,9 +211,9 @@ def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
         if not isinstance(cfg, DictConfig):
             raise ConfigError(f"{path}: damaged: it does not contain keys and values")
         OmegaConf.set_struct(cfg, True)
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
-            if override.is_sweep_override():
-                raise ConfigError(f"{override.input_line}: one value at a time")
+        for override in parse_known([*reset_modes(overrides), *overrides], cfg):
+            if override.is_sweep_override() or override.is_delete():
+                raise ConfigError(f"{override.input_line}: expected KEY=VALUE, with a single value")
             group, choice = override.key_or_group, override.value()
             if isinstance(choice, str) and (CONF / group / f"{choice}.yaml").is_file():
                 choice = compose_group(group, choice)

@@ -1,5 +1,6 @@
 """Compose `conf/` with Hydra, and refuse configs that would make Hydra run code."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from runner.errors import ConfigError
 
 PACKAGED = Path(__file__).parents[1] / "conf"  # where it is in a wheel
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[3] / "conf"
+SAMPLER = re.compile(r"optuna\.samplers\.[A-Za-z]+")  # no submodule, which could lead to any other module
 # Hydra 1.3 warns without this argument, and 1.4 with it.
 VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)  # Hydra raises ValueError for model=null
@@ -41,22 +43,24 @@ def value_by_value(override: Override) -> list[str]:
     return [str(override.input_line)]
 
 
-def check_hydra(typed: Typed) -> None:
-    """Refuse settings of Hydra that would run code or have no effect, before Hydra acts on them.
+def check_hydra(typed: Typed) -> DictConfig | None:
+    """Refuse settings of Hydra that would run code or have no effect, before Hydra acts on them; return the config.
 
-    This composes the config, which takes 50 ms. It is skipped if Hydra's settings can only be those in `conf/`.
+    This composes the config, which takes 50 ms. It is skipped if Hydra's settings can only be those in `conf/`; then
+    return None.
 
     Raises:
         ConfigError: with one line for each such key.
     """
     plain = typed.config_dir is None and typed.config_name == "config"
     if plain and not any("hydra" in text for text in typed.overrides):
-        return
+        return None
     with hydra_on_conf(typed.config_dir) as loader:
         cfg = loader.load_configuration(typed.config_name, list(typed.overrides), RunMode.MULTIRUN)
-    problems = [*code_in_hydra(cfg), *_without_effect(cfg)]
+    problems = [*code_in_hydra(cfg), *_without_effect(cfg), *unknown_directions(cfg)]
     if problems:
         raise ConfigError(*problems)
+    return cfg
 
 
 def code_keys(node: Any, path: str = "") -> Iterator[str]:
@@ -82,7 +86,7 @@ def code_in_hydra(cfg: DictConfig) -> Iterator[str]:
             yield f"hydra.{key}: refused: {instead_of(f'hydra.{key}')}"
     for path, target in _targets(cfg.hydra, "hydra", set()):
         known = path in ("hydra.launcher._target_", "hydra.sweeper._target_")
-        if not known and not (path.startswith("hydra.sweeper.") and str(target).startswith("optuna.samplers.")):
+        if not known and not (path.startswith("hydra.sweeper.") and SAMPLER.fullmatch(str(target))):
             yield f"{path}: found {target!r}; a config cannot name code"
 
 
@@ -111,3 +115,13 @@ def _without_effect(cfg: DictConfig) -> Iterator[str]:
             found = found[part]  # type: ignore[index,call-overload]
         if found != value:
             yield f"hydra.{key}: found {found!r}; refused: {instead_of(f'hydra.{key}')}"
+
+
+def unknown_directions(cfg: DictConfig) -> Iterator[str]:
+    """Yield a line for each direction of a search that is neither minimize nor maximize."""
+    found = OmegaConf.to_container(cfg.hydra.sweeper, enum_to_str=True)
+    assert isinstance(found, dict)
+    directions = found.get("direction")
+    for each in directions if isinstance(directions, list) else [directions]:
+        if each not in (None, "minimize", "maximize"):
+            yield f"hydra.sweeper.direction: found {each!r}; allowed: minimize, maximize"

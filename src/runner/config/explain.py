@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from runner.config.own_files import shown
-from runner.errors import ELSEWHERE, nearest
+from runner.errors import ELSEWHERE, install, nearest
 
-COMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components")
+COMMANDS = ("resume", "evaluate", "predict", "compare", "diff", "verify", "export", "components")
 STARTED = ("train", "run", "start", "fit")  # names of the training command in other programs
 EXTRAS = ("optuna", "submitit", "ray")  # extras of the package with sweepers and launchers
 NETWORKS = (  # prefixes of the names of models in torchvision
@@ -111,7 +111,8 @@ def unreadable(text: str, before: str, error: HydraException) -> str:
     if meant:
         return f"{line}. Did you mean {meant[0]}?"
     if "=" in before:
-        return f"{line}. Quote a value with spaces: {_in_shell(f'{before} {text}')}"
+        values = f"; separate the values of a sweep with commas: -m {before},{text}" if text[0] in "0123456789-" else ""
+        return f"{line}. Quote a value with spaces: {_in_shell(f'{before} {text}')}{values}"
     return line
 
 
@@ -180,7 +181,7 @@ def no_option(key: str, value: str, options: Sequence[str], own: Path | None) ->
         return f"{line} For a model of torchvision, use model=torchvision model.arch={value.lower()}."
     extra = value.partition("_")[0]  # such as submitit for submitit_slurm
     if key in ("hydra/launcher", "hydra/sweeper") and extra in EXTRAS:
-        return f"{line} To get {value}: pip install 'runner[{extra}]'"
+        return f"{line} To get {value}, {install(extra)}"
     if own is not None and (other := _other_ending(own / key / value)):
         return f"{key}: found {value!r}; {shown(other)} exists: rename it to {value}.yaml"
     if own is None and (folder := _folder_with(Path(key, value))):

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config.composition import COMPOSITION_ERRORS, hydra_on_conf, value_by_value
+from runner.config.composition import COMPOSITION_ERRORS, CONF, hydra_on_conf, value_by_value
 from runner.config.explain import in_words, left_out, no_option, no_such_key, not_composed, spaced, unreadable
 from runner.config.own_files import shown
 from runner.errors import ConfigError
@@ -82,15 +82,48 @@ def find_problems(
             place.compose([])
         except (*COMPOSITION_ERRORS, ConfigError) as error:
             return [in_words(error)]
-        problems, texts = spaced(overrides)
-        parsed = []
-        for before, text in zip(["", *texts], texts, strict=False):
-            try:
-                parsed.append(OverridesParser.create().parse_override(text))
-            except HydraException as error:
-                problems.append(unreadable(text, before, error))
+        parsed, problems = parse_each(overrides)
         good, refused = compose_one_by_one(place, parsed)
         return [*problems, *refused, *check_without_the_wrong(place, good, check)]
+
+
+def parse_each(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """Parse overrides.
+
+    Returns:
+        The overrides that can be parsed.
+        One line for each that cannot.
+    """
+    problems, texts = spaced(overrides)
+    parsed = []
+    for before, text in zip(["", *texts], texts, strict=False):
+        try:
+            parsed.append(OverridesParser.create().parse_override(text))
+        except HydraException as error:
+            problems.append(unreadable(text, before, error))
+    return parsed, problems
+
+
+def parse_known(overrides: Sequence[str], cfg: DictConfig) -> Iterator[Override]:
+    """Yield the parsed overrides of keys that a config has.
+
+    Each one may be applied before the next is taken: the choice of a group can bring keys for the overrides after it.
+
+    Raises:
+        ConfigError: with one line for each override that cannot be parsed, or whose key or option does not exist.
+    """
+    parsed, problems = parse_each(overrides)
+    for each in parsed:
+        group, choice = each.key_or_group, each.value()
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        if line := no_such_key(group, cfg):
+            problems.append(line)
+        elif options and isinstance(choice, str) and choice not in options:
+            problems.append(no_option(group, choice, options, CONF))
+        else:
+            yield each
+    if problems:
+        raise ConfigError(*problems)
 
 
 def compose_one_by_one(place: Place, overrides: Sequence[Override]) -> tuple[list[str], list[str]]:
@@ -124,7 +157,7 @@ def check_without_the_wrong(
     place: Place, overrides: Sequence[str], check: Callable[[DictConfig], object]
 ) -> Iterator[str]:
     """Yield the problems that a check finds; repeat it without the wrong overrides, which may hide other problems."""
-    good, reported = list(overrides), set[str]()
+    good, removed, reported = list(overrides), set[str](), set[str]()
     while True:
         try:
             lines = list(_nameless(place, good))
@@ -135,12 +168,14 @@ def check_without_the_wrong(
             lines = [_unregistered(line, place, good) for line in error.problems]
         except COMPOSITION_ERRORS:  # the remaining overrides do not compose without the others
             return
-        yield from (line for line in lines if line not in reported)
+        # A line that mentions a removed key is about the default that has taken its place.
+        yield from (line for line in lines if line not in reported and not any(key in line for key in removed))
         reported |= set(lines)
         wrong = [text for text in good if not place.options(_key(text)) and _concerns(_key(text), lines)]
         if not wrong or _concerns("plugins", lines):  # the components of a missing plugin are unknown
             return
         good = [text for text in good if text not in wrong]
+        removed |= {_key(text) for text in wrong}
 
 
 def _why_not(text: str, error: Exception, place: Place, good: Sequence[str]) -> str:

@@ -1,16 +1,15 @@
 """The types and ranges of all settings. Their values are only in `conf/`, so there are no defaults here."""
 
-import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from runner.errors import ConfigError, advice, nearest
+from runner.config.monitored import Monitored
+from runner.errors import nearest
 
-Mode = Literal["min", "max"]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -32,6 +31,16 @@ class Component(Settings):
         return dict(self.model_extra or {})
 
 
+def _listed(values: Any) -> Any:
+    """Return a list of components with each name as a mapping: accuracy is short for {name: accuracy}."""
+    return (
+        [{"name": each} if isinstance(each, str) else each for each in values] if isinstance(values, list) else values
+    )
+
+
+Components = Annotated[list[Component], BeforeValidator(_listed)]
+
+
 class Optim(Component):
     groups: list[dict[str, Any]]
 
@@ -41,12 +50,15 @@ class Scheduler(Component):
 
 
 class Augment(Settings):
-    """Random changes of training images, as `data.augment.Augment` describes them. A missing key changes nothing."""
+    """Random transforms of training images, see `data.augment` and `data.mix`. A missing key changes nothing."""
 
     shift: Annotated[int, Field(ge=0)] = 0
     crop: Annotated[int, Field(ge=0)] = 0
-    flip: bool = False
+    flip: bool | Literal["alternating"] = False
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0
+    pad: Literal["zero", "reflect"] = "zero"
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Dataset(Component):
@@ -61,15 +73,19 @@ class Dataset(Component):
     workers: Annotated[int, Field(ge=0)]
     repeat: Count
     augment: Augment | None
+    transforms: Components
 
 
 class Device(Settings):
     name: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
     threads: Annotated[int, Field(ge=1, le=4096)] | None
     deterministic: bool
+    cudnn_benchmark: bool | None
     tf32: bool | None
+    timeout: Annotated[float, Field(gt=0)]
 
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # of torch.compile
 PERIOD = re.compile(r"([1-9]\d*)(?:[ _]?(step|epoch)s?)?")
 
 
@@ -80,34 +96,45 @@ def _period(value: int | str) -> int | str:
     return value
 
 
-class EarlyStopping(Settings):
-    metric: str
-    mode: Mode
+def _power_of_two(value: int) -> int:
+    if value < 1 or value.bit_count() != 1:
+        raise ValueError("should be a power of two: 1, 2, 4, ...")
+    return value
+
+
+def _compile_mode(value: bool | str) -> bool | str:
+    if isinstance(value, str) and value not in COMPILE_MODES:
+        raise ValueError(nearest(value, ("false", "true", *COMPILE_MODES)))
+    return value
+
+
+class EarlyStopping(Settings, Monitored):
     patience: Count | None
     min_delta: Annotated[float, Field(ge=0)]
 
 
-class Checkpoint(Settings):
+class Checkpoint(Settings, Monitored):
     every_steps: Count | None
     every_epochs: Count | None
     every_minutes: Annotated[float, Field(gt=0)] | None
     keep_last: Count
-    metric: str
-    mode: Mode
 
 
 class Trainer(Settings):
     epochs: Count | None
     max_steps: Count | None
+    max_minutes: Annotated[float, Field(gt=0)] | None
     batch_size: Count
     eval_batch_size: Count
     accumulate: Count
+    shards: Annotated[int, AfterValidator(_power_of_two)]
     clip_norm: Annotated[float, Field(gt=0)] | None
     precision: Literal["fp32", "bf16", "fp16"]
-    compile: bool
+    compile: Annotated[bool | str, AfterValidator(_compile_mode)]
     cuda_graph: bool
     channels_last: bool | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None
+    tta: Literal["flip"] | None
     profile: bool
     log_every: Count
     validate_every: Annotated[int | str, AfterValidator(_period)]
@@ -133,8 +160,22 @@ class Trainer(Settings):
     @model_validator(mode="after")
     def _ends(self) -> "Trainer":
         if self.epochs is None and self.max_steps is None:
-            raise ValueError("trainer.epochs or trainer.max_steps must be a number, or the run never ends")
+            raise ValueError("trainer.epochs or trainer.max_steps must be a number: schedules need a length")
         return self
+
+
+def _absolute(source: str) -> str:
+    """Return the path of a file or folder as an absolute path, so that a resume elsewhere finds it too."""
+    return source if source.startswith("torchvision:") else str(Path(source).expanduser().absolute())
+
+
+class Init(Settings):
+    """The weights that a run starts from, and the parameters that it does not train."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+    source: Annotated[str, Field(min_length=1), AfterValidator(_absolute)] | None = Field(alias="from")
+    match: list[str]
+    freeze: list[str]
 
 
 class Logger(Settings):
@@ -146,6 +187,11 @@ class Asha(Settings):
     reduction: Annotated[int, Field(ge=2)]
 
 
+class Race(Settings):
+    max_seeds: Annotated[int, Field(ge=4)] | None
+    alpha: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Sweep(Settings):
     """Settings of a sweep; a single run ignores them."""
 
@@ -153,9 +199,19 @@ class Sweep(Settings):
     on_error: Literal["continue", "stop"]
     retries: Annotated[int, Field(ge=0)]
     timeout: Annotated[float, Field(gt=0)] | None
+    processes: Count
     zip: bool
     file: str | None
     asha: Asha
+    race: Race
+
+    @model_validator(mode="after")
+    def _races_whole_runs(self) -> "Sweep":
+        if self.race.max_seeds is not None and self.asha.min_epochs is not None:
+            raise ValueError(
+                "a race compares whole runs, but ASHA shortens some: set race.max_seeds or asha.min_epochs to null"
+            )
+        return self
 
 
 class Config(Settings):
@@ -166,59 +222,18 @@ class Config(Settings):
     output_dir: Annotated[str, Field(min_length=1)]
     dry_run: bool
     plugins: list[str]
+    init: Init
     model: Component
     loss: Component
     optim: Optim
     scheduler: Scheduler
     dataset: Dataset
+    task: Component
+    metrics: Components | None
     device: Device
     trainer: Trainer
     logger: Logger
     sweep: Sweep
-
-
-def parse(values: dict[str, Any]) -> Config:
-    """Return plain values as a typed config.
-
-    Raises:
-        ConfigError: with one line for each key that is unknown or missing, or has an invalid value.
-    """
-    try:
-        # Validated as JSON, in which a list is valid for a tuple, but "1" is not a number.
-        return Config.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        lines: dict[str, list[str]] = {}  # a key that allows several types has a reason for each of them
-        ends: dict[str, str] = {}
-        for item in error.errors():
-            start, reason = _explain(item, values)
-            lines.setdefault(start, []).append(reason)
-            ends[start] = ends.get(start) or advice(start.partition(":")[0], item["input"], [item["type"]])
-        raise ConfigError(*(f"{start}{' or '.join(lines[start])}{ends[start]}" for start in lines)) from error
-
-
-def _explain(item: ErrorDetails, values: dict[str, Any]) -> tuple[str, str]:
-    """Return an error of pydantic in two parts: the start of a line, with the key and the value, and the reason."""
-    location, found = item["loc"], item["input"]
-    if item["type"] == "missing":
-        return f"{_dotted(location)}: ", "missing"
-    if item["type"] == "extra_forbidden":
-        model: Any = Config
-        for part in location[:-1]:
-            kind = model.model_fields[part].annotation
-            model = next(iter(get_args(kind)), kind)  # such as Augment for `Augment | None`
-        return f"{_dotted(location)}: ", f"no such key; {nearest(str(location[-1]), model.model_fields)}"
-    within: list[int | str] = []  # the location without the name of a type, which pydantic may append
-    node: Any = values
-    for part in location:
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
-            node = node[part]  # type: ignore[index]
-            within.append(part)
-    reason = item["msg"].removeprefix("Value error, ")
-    return f"{_dotted(within)}: " + ("" if isinstance(found, dict) else f"found {found!r}; "), reason
-
-
-def _dotted(location: Iterable[int | str]) -> str:
-    return ".".join(map(str, location))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
