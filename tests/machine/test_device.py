@@ -1,8 +1,12 @@
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from runner.errors import ConfigError
-from runner.machine.device import available, describe, resolve
+from runner.machine.device import allow_tf32, available, benchmark_cudnn, copy_to, describe, resolve
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int = 0, mps: bool = False) -> None:
@@ -80,3 +84,49 @@ def test_torchrun_gives_each_process_its_own_gpu(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(ConfigError, match=r"started 2 processes on a machine with 1 GPU\(s\)"):
                 resolve(name)
         assert str(resolve("cpu")) == "cpu"
+
+
+@pytest.fixture
+def _restored_flags() -> Iterator[None]:
+    """Restore torch's flags, which can be set and read without a GPU."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    cudnn.benchmark = False
+    yield
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def tf32_flags() -> list[bool]:
+    """Return which of torch's flags allow TF32; a mix of old and new ones raises."""
+    backends: Any = torch.backends
+    new = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    return [
+        backends.cuda.matmul.allow_tf32,
+        backends.cudnn.allow_tf32,
+        torch.get_float32_matmul_precision() == "high",
+        *(module.fp32_precision == "tf32" for module in new),
+    ]
+
+
+@pytest.mark.usefixtures("_restored_flags")
+def test_tf32_is_set_in_linear_convolutional_and_recurrent_layers() -> None:
+    for allowed in (True, False, True):
+        allow_tf32(torch.device("cuda"), allowed)
+        assert tf32_flags() == [allowed] * 6
+        allow_tf32(torch.device("cpu"), not allowed)
+        assert tf32_flags() == [allowed] * 6
+
+
+@pytest.mark.usefixtures("_restored_flags")
+def test_cudnn_is_benchmarked_on_cuda_only() -> None:
+    benchmark_cudnn(torch.device("cpu"), True)
+    assert not torch.backends.cudnn.benchmark
+    benchmark_cudnn(torch.device("cuda"), True)
+    assert torch.backends.cudnn.benchmark
+
+
+@pytest.mark.parametrize(("name", "may_return_early"), [("cuda:1", True), ("mps", False), ("cpu", False)])
+def test_only_copies_to_nvidia_gpus_do_not_wait(name: str, may_return_early: bool) -> None:
+    tensor, device = Mock(), torch.device(name)
+    copy_to(tensor, device)
+    tensor.to.assert_called_once_with(device, non_blocking=may_return_early)

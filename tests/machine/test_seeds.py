@@ -1,5 +1,7 @@
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +83,6 @@ def test_cpu_state_can_be_restored_on_an_accelerator() -> None:
 @pytest.fixture
 def _restored_torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -91,12 +92,22 @@ def _restored_torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_make_deterministic_on_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     make_deterministic(torch.device("cuda"))
     assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.backends.cudnn.benchmark
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_inductor_is_imported_only_to_compile_deterministically(compiles: bool) -> None:
+    code = f"""
+import sys, torch
+from runner.machine.seeds import make_deterministic
+make_deterministic(torch.device("cuda"), {compiles})
+assert torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+assert ("torch._inductor.config" in sys.modules) is {compiles}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.usefixtures("_restored_torch_settings")
 def test_make_deterministic_changes_nothing_on_cpu() -> None:
     make_deterministic(CPU)
     assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.backends.cudnn.benchmark

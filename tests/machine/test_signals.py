@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from runner.machine.distributed import World
 from runner.machine.signals import SAME_REQUEST, SIGNALS, Stop
 
 
@@ -29,31 +28,42 @@ def test_two_signals_in_quick_succession_are_one_request() -> None:
         stop.can_wait = True
         for _ in range(2):  # from the terminal and from the launcher
             os.kill(os.getpid(), signal.SIGINT)
-        assert stop.times == 1
+        assert stop.requests == 1
         time.sleep(1.5 * SAME_REQUEST)
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.times == 2
+        assert stop.requests == 2
 
 
 def test_ranks_stop_only_when_they_agree() -> None:
-    told = False
-
-    class Pair(World):
-        def any(self, flag: bool) -> bool:
-            return flag or told
-
-    with Stop(world=Pair(1, 2)) as stop:
+    with Stop(ranks=2) as stop:
         stop.can_wait = True
-        stop.agree()
+        stop.agree(False)
         assert stop.requested is None
         os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received is signal.SIGINT
         assert stop.requested is None  # the other rank is within a step
-        stop.agree()
+        stop.agree(False)  # this message was sent before the signal
+        assert stop.requested is None
+        stop.agree(True)
         assert stop.requested is signal.SIGINT
-    with Stop(world=Pair(1, 2)) as stop:
-        stop.can_wait = told = True
-        stop.agree()
-        assert (stop.requested, stop.exit_code) == (signal.SIGTERM, 143)
+
+
+def test_rank_that_has_received_no_signal_stops_with_the_others() -> None:
+    with Stop(ranks=2) as stop:
+        stop.can_wait = True
+        stop.agree(True)
+        assert (stop.received, stop.requested, stop.exit_code) == (None, signal.SIGTERM, 143)
+        stop.agree(False)
+        assert stop.requested is signal.SIGTERM
+
+
+def test_rank_stops_without_agreement_once_it_is_alone() -> None:
+    with Stop(ranks=2) as stop:
+        stop.can_wait = True
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.requested is None
+        stop.stop_agreeing()
+        assert stop.requested is signal.SIGUSR1
 
 
 def test_pass_on_calls_the_previous_handler() -> None:

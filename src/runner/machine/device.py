@@ -1,6 +1,7 @@
 """The choice of the device for a run."""
 
 import torch
+from torch import Tensor
 
 from runner.errors import ConfigError
 from runner.machine.ranks import local_rank, local_size, world_size
@@ -46,10 +47,39 @@ def resolve(name: str) -> torch.device:
     return torch.device(name)
 
 
+def kind(name: str) -> str:
+    """Return the type of the device that `device.name` selects, such as cuda, whether or not this machine has it."""
+    return (available()[0] if name == "auto" else name).partition(":")[0]
+
+
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; to an NVIDIA GPU, without waiting for the copy.
+
+    On MPS, a copy that does not wait may read memory that has been freed (pytorch/pytorch#189690).
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def allow_tf32(device: torch.device, allowed: bool) -> None:
-    """Set whether CUDA matmuls and convolutions may use TF32; no effect on other devices."""
+    """Set whether linear layers, convolutions and recurrent layers may use TF32 on an NVIDIA GPU.
+
+    These flags also set the newer `torch.backends.cuda.matmul.fp32_precision` and
+    `torch.backends.cudnn.conv.fp32_precision`. After setting those, reading the flags raises a RuntimeError, and
+    `torch.compile` reads both.
+    """
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
+
+def benchmark_cudnn(device: torch.device, enabled: bool) -> None:
+    """Set whether cuDNN measures its convolution algorithms for each new shape, and takes the fastest one.
+
+    Args:
+        device: device of the run; only an NVIDIA GPU has cuDNN.
+        enabled: whether it does; the algorithm may then differ between runs.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = enabled
 
 
 def describe(device: torch.device) -> str:

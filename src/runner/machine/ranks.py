@@ -16,9 +16,19 @@ def world_size() -> int:
     return _number("WORLD_SIZE", 1) if all(os.environ.get(name) for name in NEEDED) else 1
 
 
+def is_elastic() -> bool:
+    """Return whether torchrun has started this process and restarts it if a process fails."""
+    return world_size() > 1 and _number("TORCHELASTIC_MAX_RESTARTS", 0) > 0
+
+
 def is_leader() -> bool:
     """Return whether this is rank 0, or the only process."""
-    return world_size() == 1 or _number("RANK", 0) == 0
+    return rank() == 0
+
+
+def rank() -> int:
+    """Return the rank of this process; 0 for the only process."""
+    return _number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank() -> int:

@@ -34,13 +34,20 @@ def seed_cpu(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def make_deterministic(device: torch.device) -> None:
-    """Use deterministic algorithms on an accelerator; those on the CPU are deterministic anyway."""
+def make_deterministic(device: torch.device, compiles: bool = False) -> None:
+    """Use deterministic algorithms on an accelerator; those on the CPU are deterministic anyway.
+
+    Args:
+        device: device of the run.
+        compiles: whether torch.compile is used, whose code must be deterministic, too.
+    """
     if device.type != "cpu":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
-        torch.use_deterministic_algorithms(True)
+        if compiles:
+            torch.use_deterministic_algorithms(True)  # imports torch._inductor, which takes a second
+        else:
+            torch.set_deterministic_debug_mode("error")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.backends.cudnn.benchmark = False
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:

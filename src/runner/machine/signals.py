@@ -5,10 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # avoids importing torch in the driver of a sweep
-    from runner.machine.distributed import World
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SAME_REQUEST = 0.25  # seconds within which signals count once: Ctrl-C may arrive from the terminal and the launcher
@@ -27,19 +24,19 @@ def deferred(number: signal.Signals) -> Iterator[None]:
 class Stop:
     """A context in which SIGINT, SIGTERM and SIGUSR1 set `requested`.
 
-    Unless `can_wait` is set, they also raise KeyboardInterrupt, because libraries do not catch it as they do errors.
+    Unless `can_wait` is set, the first one also raises KeyboardInterrupt, which `except Exception` does not catch.
 
     Args:
         also: further signals that do the same.
-        world: processes that must stop after the same step; `requested` is then set by `agree`.
+        ranks: world size; several ranks must stop after the same step, so `requested` is set by `agree`.
     """
 
-    def __init__(self, *also: signal.Signals, world: "World | None" = None) -> None:
+    def __init__(self, *also: signal.Signals, ranks: int = 1) -> None:
         self.signals = (*SIGNALS, *also)
-        self.world = world if world is not None and world.size > 1 else None
-        self._heard: signal.Signals | None = None  # received by this process
+        self.must_agree = ranks > 1
+        self.received: signal.Signals | None = None  # the first one, in this process
         self._agreed: signal.Signals | None = None  # agreed with the other ranks
-        self.times = 0  # number of requests
+        self.requests = 0  # number of signals; those within SAME_REQUEST count once
         self._last = -SAME_REQUEST
         self.can_wait = False  # set while the loop checks `requested` after each step
         self._before: dict[signal.Signals, Any] = {}
@@ -47,21 +44,21 @@ class Stop:
     @property
     def requested(self) -> signal.Signals | None:
         """The received signal, or None. With several processes, it is set only after all of them have agreed."""
-        return self._heard if self.world is None or not self.can_wait else self._agreed
+        return self._agreed if self.must_agree and self.can_wait else self.received
 
-    def agree(self) -> None:
-        """Agree to stop if any rank has received a signal. All ranks call this after the same step."""
-        if self.world is not None and self.world.any(self._heard is not None):
-            self._agreed = self._heard or signal.SIGTERM
+    def agree(self, stops: bool) -> None:
+        """Set whether any rank has received a signal. All ranks call this after the same step."""
+        if stops:
+            self._agreed = self.received or signal.SIGTERM
 
-    def alone(self) -> None:
+    def stop_agreeing(self) -> None:
         """Stop without agreement from now on, because the other ranks have finished."""
-        self.world = None
+        self.must_agree = False
 
     @property
     def cut_short(self) -> bool:
         """Whether a signal has raised KeyboardInterrupt, which other code may have turned into another error."""
-        return self._heard is not None and not self.can_wait
+        return self.received is not None and not self.can_wait
 
     @property
     def exit_code(self) -> int:
@@ -84,9 +81,9 @@ class Stop:
             signal.raise_signal(self.requested)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        first, now = self._heard is None, time.monotonic()
+        first, now = self.received is None, time.monotonic()
         if now - self._last > SAME_REQUEST:
-            self.times, self._last = self.times + 1, now
-        self._heard = self._heard or signal.Signals(number)
+            self.requests, self._last = self.requests + 1, now
+        self.received = self.received or signal.Signals(number)
         if first and not self.can_wait:
-            raise KeyboardInterrupt(self._heard.name)
+            raise KeyboardInterrupt(self.received.name)

@@ -1,4 +1,4 @@
-"""Prepare a process that computes."""
+"""Start-up of processes that use torch."""
 
 
 def speed_up() -> None:
