@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -54,3 +55,11 @@ def test_integer_parameters_are_copied() -> None:
     average.update(network)
     average.update(network)
     assert dict(average.module.named_parameters())["count"].item() == 7
+
+
+def test_weights_of_recurrent_layers_are_put_into_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    flattened: list[nn.Module] = []
+    monkeypatch.setattr(nn.LSTM, "flatten_parameters", lambda layer: flattened.append(layer))
+    network = nn.Sequential(nn.LSTM(3, 4), nn.Linear(4, 1))
+    average = MovingAverage(network, 0.9)
+    assert flattened == [network[0], average.module.get_submodule("0")]

@@ -1,4 +1,3 @@
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,20 @@ from runner.machine.distributed import World
 from runner.machine.signals import Stop
 from runner.tracking.results import Results, judge_fit
 from runner.tracking.tracker import NullTracker, Tracker
-from runner.training.build import build
-from runner.training.checkpoint import Checkpoints
 from runner.training.evaluate import evaluate, predict
 from runner.training.loop import train_epoch
 from runner.training.parts import Parts
+from runner.training.saving.checkpoint import Checkpoints
+from runner.training.saving.resume import assemble
+from runner.training.setup.build import build
 from runner.training.state import Best, TrainState
-from runner.training.step import Closure, are_finite, reduce
+from runner.training.step import Closure, weighted_loss
 from runner.training.trainer import Trainer
 
 
 def trainer_of(parts: Parts, tracker: Tracker | None = None) -> Trainer:
-    state = TrainState.start("classification", parts.device, Best("val/loss", "min"), Best("val/loss", "min"))
+    best, early = Best("val/loss", "min"), Best("val/loss", "min")
+    state = TrainState.start(parts.metric_set, parts.device, best, early, parts.world)
     return Trainer(parts, state, tracker or NullTracker(), Checkpoints(Path("nowhere"), keep_last=1), Stop())
 
 
@@ -74,7 +75,7 @@ def test_epoch_mean_weights_all_samples_equally(runner: Callable[..., Path]) -> 
 def test_batch_loss_is_scaled_by_its_share_of_the_step(
     reduction: str, loss: torch.Tensor, summed: float, objective: float
 ) -> None:
-    assert [value.item() for value in reduce(loss, reduction, samples=4, step_samples=8)] == [summed, objective]
+    assert [value.item() for value in weighted_loss(loss, reduction, weight=4, total=8)] == [summed, objective]
 
 
 def test_last_step_of_an_epoch_may_have_fewer_samples(tiny: Callable[..., Config]) -> None:
@@ -102,13 +103,13 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(runner: Callable[...,
 
 
 def test_validation_runs_every_n_epochs_or_steps(runner: Callable[..., Path]) -> None:
-    def looks(folder: Path) -> list[int]:
+    def validations(folder: Path) -> list[int]:
         from helpers import scalars
 
         return [step for tag, step, _ in scalars(folder) if tag == "val/loss"]
 
-    assert looks(runner("trainer.epochs=5", "trainer.validate_every=2")) == [12, 24, 30]
-    assert looks(runner("trainer.epochs=2", "trainer.validate_every='4 steps'")) == [4, 8, 12]
+    assert validations(runner("trainer.epochs=5", "trainer.validate_every=2")) == [12, 24, 30]
+    assert validations(runner("trainer.epochs=2", "trainer.validate_every='4 steps'")) == [4, 8, 12]
 
 
 def test_checkpoints_are_saved_every_n_steps(runner: Callable[..., Path]) -> None:
@@ -149,7 +150,7 @@ def test_averaged_weights_are_evaluated(runner: Callable[..., Path], tiny: Calla
         torch.testing.assert_close(two["ema"]["module"][name], 0.5 * saved["model"][name] + 0.5 * after)
     parts = build(tiny("trainer.ema=0.5"))
     assert parts.ema is not None
-    assert parts.judged is parts.ema.module
+    assert parts.eval_model is parts.ema.module
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -193,8 +194,8 @@ def test_evaluation_changes_neither_weights_nor_random_state(tiny: Callable[...,
 def test_predictions_keep_the_order_of_the_split(tiny: Callable[..., Config]) -> None:
     parts = build(tiny("trainer.eval_batch_size=100"))
     batches = list(predict(parts, parts.test))
-    assert [len(targets) for _, targets, _ in batches] == [100, 100, 100, 59]
-    assert torch.equal(torch.cat([targets for _, targets, _ in batches]), parts.test.source.targets)  # type: ignore[attr-defined]
+    assert [len(targets) for _, targets, _, _ in batches] == [100, 100, 100, 59]
+    assert torch.equal(torch.cat([targets for _, targets, _, _ in batches]), parts.test.source.targets)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("worst", ["loss", "gradient"])
@@ -226,10 +227,10 @@ def test_non_finite_loss_or_gradient_stops_before_the_update(
 
 
 def test_fit_depends_on_training_and_validation_metrics() -> None:
-    assert judge_fit("classification", {"accuracy": 0.5}, {"accuracy": 0.5}) == "underfitting"
-    assert judge_fit("classification", {"accuracy": 0.99}, {"accuracy": 0.8}) == "overfitting"
-    assert judge_fit("regression", {"r2": 0.99}, {"r2": 0.95}) == "good fit"
-    assert judge_fit("regression", {}, {}) == "unknown"
+    assert judge_fit("accuracy", {"accuracy": 0.5}, {"accuracy": 0.5}) == "underfitting"
+    assert judge_fit("accuracy", {"accuracy": 0.99}, {"accuracy": 0.8}) == "overfitting"
+    assert judge_fit("r2", {"r2": 0.99}, {"r2": 0.95}) == "good fit"
+    assert judge_fit("r2", {}, {}) == "unknown"
 
 
 @pytest.mark.slow
@@ -280,29 +281,72 @@ def test_accumulated_batches_equal_one_large_batch_with_a_closure(runner: Callab
     assert results(small)["train"]["loss"] == pytest.approx(results(large)["train"]["loss"], rel=1e-4)
 
 
-@pytest.mark.usefixtures("twins")
-def test_distributed_closure_returns_the_global_loss_and_gradient(tiny: Callable[..., Config]) -> None:
-    alone, pair = build(tiny("optim=lbfgs")), build(tiny("optim=lbfgs"), World(0, 2))
-    inputs, targets = next(iter(pair.train.epoch(0)))  # half of the batch; the simulated process has the same half
-    loss = alone.loss(alone.model(inputs), targets)
-    loss.backward()
-    assert Closure(trainer_of(pair), [(inputs, targets)])() == pytest.approx(loss.item(), rel=1e-6)
-    for one, other in zip(alone.model.parameters(), pair.model.parameters(), strict=True):
-        torch.testing.assert_close(other.grad, one.grad)
+@pytest.mark.parametrize("shards", [1, 4])
+def test_distributed_closure_returns_the_global_loss_and_gradient(
+    on_ranks: Callable[..., list[Any]], tiny: Callable[..., Config], shards: int
+) -> None:
+    def evaluate_closure(world: World) -> tuple[float, list[torch.Tensor | None]]:
+        parts, _ = assemble(tiny("optim=lbfgs", f"trainer.shards={shards}"), world, None)
+        trainer = trainer_of(parts)
+        loss = Closure(trainer, next(trainer.steps()))()
+        return loss, [parameter.grad for parameter in parts.model.parameters()]
+
+    alone = build(tiny("optim=lbfgs"))
+    inputs, targets = next(alone.train.epoch(0))
+    expected = alone.loss(alone.model(inputs), targets)
+    expected.backward()
+    for loss, grads in on_ranks(evaluate_closure):
+        assert loss == pytest.approx(expected.item(), rel=1e-6)
+        for parameter, grad in zip(alone.model.parameters(), grads, strict=True):
+            torch.testing.assert_close(grad, parameter.grad)
 
 
-@pytest.mark.usefixtures("twins")
-def test_closure_evaluates_the_micro_batches_of_its_rank(tiny: Callable[..., Config]) -> None:
-    pair = build(tiny("optim=lbfgs"), World(0, 2))
-    seen = set()
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("shards", [1, 4])
+def test_weight_of_a_step_is_summed_over_its_micro_batches_and_shards(
+    on_ranks: Callable[..., list[Any]], tiny: Callable[..., Config], accumulate: int, shards: int
+) -> None:
+    config = tiny("loss.weight=balanced", f"trainer.accumulate={accumulate}", "trainer.batch_size=64")
+    config = config.model_copy(update={"trainer": config.trainer.model_copy(update={"shards": shards})})
 
-    def step(closure: Closure) -> None:
-        seen.add((sum(len(targets) for _, targets in closure.micro_batches), closure.t.samples_in_step))
+    def weigh(world: World) -> tuple[int, float, float]:
+        trainer = trainer_of(assemble(config, world, None)[0])
+        micro_batches = next(trainer.steps()).batches
+        weights = [float(trainer.parts.weight(targets)) for _, targets in micro_batches]
+        assert trainer.step_weight is not None
+        return len(weights), sum(weights), float(trainer.step_weight)
 
-    pair.optimizer.step = step  # type: ignore[assignment]
-    trainer = trainer_of(pair)
-    train_epoch(trainer)
-    assert seen == {(128, 256), (8, 15)}
+    (first_count, first, total), (second_count, second, other_total) = on_ranks(weigh)
+    assert first_count == second_count == accumulate * max(1, shards // 2)
+    assert total == other_total == pytest.approx(first + second, rel=1e-6)
+    assert first != second
+    assert total != 64 * accumulate
+
+
+def test_ignored_targets_in_a_later_micro_batch_are_not_counted(tiny: Callable[..., Config]) -> None:
+    trainer = trainer_of(build(tiny("loss.ignore_index=0", "trainer.accumulate=2", "trainer.batch_size=2")))
+    trainer.parts.train.source.targets.copy_(torch.arange(1295) % 5)  # type: ignore[attr-defined]
+    for micro_batches in trainer.steps():
+        targets = torch.cat([targets for _, targets in micro_batches])
+        assert trainer.step_weight == (targets != 0).sum()
+
+
+def test_closure_evaluates_the_micro_batches_of_its_rank(
+    on_ranks: Callable[..., list[Any]], tiny: Callable[..., Config]
+) -> None:
+    def train(world: World) -> set[tuple[int, int]]:
+        parts, _ = assemble(tiny("optim=lbfgs"), world, None)
+        seen = set()
+
+        def step(closure: Closure) -> None:
+            samples = sum(len(targets) for _, targets in closure.step)
+            seen.add((samples, closure.trainer.samples_in_step))
+
+        parts.optimizer.step = step  # type: ignore[assignment]
+        train_epoch(trainer_of(parts))
+        return seen
+
+    assert on_ranks(train) == [{(128, 256), (8, 15)}, {(128, 256), (7, 15)}]
 
 
 def test_first_closure_evaluation_needs_no_extra_forward_pass(tiny: Callable[..., Config]) -> None:
@@ -328,27 +372,8 @@ def test_plateau_lowers_the_learning_rate_after_validations_without_improvement(
     assert rates(runner(*better)) == pytest.approx([0.01] * 6)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_single_non_finite_value_in_a_gradient_is_detected(bad: float) -> None:
-    params = [nn.Parameter(torch.ones(size)) for size in (3, 1, 1000)]
-    for parameter in params[:2]:
-        parameter.grad = torch.full_like(parameter, 1e30)  # finite, but its square is not
-    assert are_finite(params)
-    assert [parameter.grad is None for parameter in params] == [False, False, True]
-    params[2].grad = torch.ones(1000)
-    params[2].grad[700] = bad
-    assert not are_finite(params)
-    params[2].grad[700] = 1
-    assert are_finite(params)
-    whole = nn.Parameter(torch.ones(2, dtype=torch.complex64))
-    assert are_finite([whole])
-    whole.grad = torch.tensor([1j, complex(0, bad)])
-    assert not are_finite([whole])
-
-
+@pytest.mark.gpu
 def test_training_steps_do_not_synchronize_with_the_gpu(tiny: Callable[..., Config], tmp_path: Path) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("needs a GPU")
     parts = build(tiny("device.name=cuda", "trainer.batch_size=64", "trainer.log_every=1000", "trainer.epochs=1"))
     tracker = Tracker(tmp_path, parts, Results.open(tmp_path, "gpu", 0, []))
     tracker.progress = lambda step: torch.cuda.set_sync_debug_mode("error")  # type: ignore[method-assign]
@@ -361,6 +386,6 @@ def test_training_steps_do_not_synchronize_with_the_gpu(tiny: Callable[..., Conf
 
 
 def test_summed_loss_is_detached_from_the_graph() -> None:
-    summed, objective = reduce(torch.ones(1, requires_grad=True).sum(), "sum", samples=4, step_samples=8)
+    summed, objective = weighted_loss(torch.ones(1, requires_grad=True).sum(), "sum", weight=4, total=8)
     assert not summed.requires_grad
     assert objective.requires_grad

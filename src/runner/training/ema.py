@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MovingAverage:
@@ -24,6 +24,9 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay, self.updates = decay, 0
+        for module in self.module.modules():
+            if isinstance(module, nn.RNNBase):
+                module.flatten_parameters()  # cuDNN takes weights in one block of memory, which the copy's are not
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -32,12 +35,14 @@ class MovingAverage:
         Buffers, such as the running statistics of batch normalization, and integer parameters are copied.
         """
         share = 1.0 if self.updates == 0 else 1 - self.decay
-        pairs = list(zip(self.module.parameters(), model.parameters(), strict=True))
-        taken = [pair for pair in pairs if not (pair[0].is_floating_point() or pair[0].is_complex())]
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(self.module.parameters(), model.parameters(), strict=True))
         averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
+        taken = [pair for pair in pairs if not (pair[0].is_floating_point() or pair[0].is_complex())]
+        taken += zip(self.module.buffers(), model.buffers(), strict=True)
         torch._foreach_lerp_([own for own, _ in averaged], [its for _, its in averaged], share)
-        for own, its in [*taken, *zip(self.module.buffers(), model.buffers(), strict=True)]:
-            own.copy_(its)
+        for dtype in dict.fromkeys(own.dtype for own, _ in taken):  # one kernel launch per dtype, not per tensor
+            same = [(own, its) for own, its in taken if own.dtype == dtype]
+            torch._foreach_copy_([own for own, _ in same], [its for _, its in same])
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:

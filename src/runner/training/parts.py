@@ -13,10 +13,16 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from runner.config.schema import Config
 from runner.data.batches import Batches
+from runner.data.sources import content
 from runner.dataset.base import Spec
+from runner.dataset.tree import Tree, samples
+from runner.errors import CheckpointError
 from runner.machine.distributed import ALONE, World
+from runner.task.base import Task
 from runner.training.ema import MovingAverage
-from runner.training.schedule import load_plateau, replay, schedule_length
+from runner.training.engine import Engine
+from runner.training.measuring.metric_set import MetricSet
+from runner.training.setup.schedule import load_plateau, replay, schedule_length
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,9 +34,11 @@ class Parts:
     Args:
         config: config of the run.
         spec: spec of the dataset.
+        task: how the model is called, and what the loss and the metrics compare.
+        metric_set: metrics of the run.
         device: device of the run.
         model: the model itself, which owns the weights.
-        forward: function that calls the model; it may be compiled, or captured as a CUDA graph.
+        engine: computes the gradient of a step, in one process or in several.
         ema: moving average of the weights; None if the config does not ask for it.
         loss: the loss function.
         optimizer: the optimizer.
@@ -39,15 +47,17 @@ class Parts:
         train: batches of the training split.
         val: batches of the validation split.
         test: batches of the test split.
-        data: fingerprint of the training split.
+        fingerprint: hash of the training split.
         world: the processes that train together.
     """
 
     config: Config
     spec: Spec
+    task: Task
+    metric_set: MetricSet
     device: torch.device
     model: nn.Module
-    forward: Callable[[Tensor], Tensor]
+    engine: Engine
     ema: MovingAverage | None
     loss: nn.Module
     optimizer: Optimizer
@@ -56,11 +66,16 @@ class Parts:
     train: Batches
     val: Batches
     test: Batches
-    data: str
+    fingerprint: str
     world: World = ALONE
 
     @property
-    def judged(self) -> nn.Module:
+    def forward(self) -> Callable[..., Any]:
+        """The function that calls the model in training; it may be compiled, data-parallel, or a CUDA graph."""
+        return self.engine.forward
+
+    @property
+    def eval_model(self) -> nn.Module:
         """The model to validate and test, with averaged weights if there are any."""
         return self.model if self.ema is None else self.ema.module
 
@@ -79,10 +94,27 @@ class Parts:
         """Number of scheduler steps in the whole run."""
         return schedule_length(self.config, len(self.train))
 
+    @cached_property
+    def samples_hash(self) -> str | None:
+        """A hash of the samples of all splits; None if they are not in memory."""
+        return content(batches.source for batches in (self.train, self.val, self.test))
+
     @property
     def reduction(self) -> str:
         """The reduction of the loss over the batch: mean, sum or none."""
         return getattr(self.loss, "reduction", "mean")
+
+    def weight(self, targets: Tree) -> Tensor | int:
+        """Return the weight of a micro-batch in the mean over a step; without a mean, its number of samples."""
+        return self.task.weight(targets) if self.reduction == "mean" else samples(targets)
+
+    def predict(self, inputs: Tree) -> Any:
+        """Return the outputs of the model that is validated and tested, averaged over mirrored images for `tta`."""
+        outputs = self.task.forward(self.eval_model, inputs)
+        if self.config.trainer.tta is None:
+            return outputs
+        mirrored = self.task.forward(self.eval_model, inputs.flip(-1))
+        return (outputs + (mirrored.flip(-1) if outputs.ndim == inputs.ndim else mirrored)) / 2  # masks, or classes
 
     def autocast(self, cache_enabled: bool = True) -> AbstractContextManager[object]:
         """Return the context of a forward pass in the run's precision.
@@ -122,8 +154,16 @@ class Parts:
             self.ema.load_state_dict(averaged)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load all parts from a checkpoint."""
-        self.load_weights(state)
+        """Load all parts from a checkpoint.
+
+        Raises:
+            CheckpointError: the names or shapes of the weights are not those of the model.
+        """
+        try:
+            self.load_weights(state)
+        except RuntimeError as error:  # which lists the weights that do not fit
+            name = self.config.model.name
+            raise CheckpointError(f"the checkpoint does not fit model={name}; has its code changed? {error}") from error
         self.scaler.load_state_dict(state["scaler"])
         if isinstance(self.scheduler, ReduceLROnPlateau):
             keep = self.config.trainer.checkpoint

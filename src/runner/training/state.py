@@ -2,19 +2,23 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
-from runner.config.schema import Mode
+from runner.config.metric_mode import Mode
+from runner.errors import RunnerError
 from runner.machine.distributed import ALONE, World
-from runner.training.metrics import Metrics, Task
+from runner.training.measuring.metric_set import MetricSet
+from runner.training.measuring.metrics import Metrics
+from runner.training.measuring.shard_metrics import ShardMetrics
 
 T = TypeVar("T")
-Next = Literal["train", "validate", "end epoch", "stop"]
-OWN = ("recent", "window", "sums")  # fields of TrainState that differ between ranks
+Next = Literal["train", "validate", "end epoch", "decide", "stop"]
+PER_SHARD = ("recent", "window", "sums")  # fields of TrainState that each shard has for itself
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Best:
     step: int = 0
     stale: int = 0
 
-    def look(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
+    def update(self, metrics: dict[str, float], epoch: int, step: int) -> bool:
         """Record a validation, and return whether its value is the best so far; a non-finite value never is.
 
         Args:
@@ -47,6 +51,8 @@ class Best:
             epoch: epoch of the validation, counted from 1.
             step: step of the validation.
         """
+        if self.metric not in metrics:
+            raise RunnerError(f"{self.metric}: chosen by the config, but not measured; found {', '.join(metrics)}")
         value = metrics[self.metric]
         sign = 1 if self.mode == "max" else -1
         better = math.isfinite(value) and (self.value is None or sign * (value - self.value) > self.min_delta)
@@ -74,6 +80,7 @@ class TrainState:
         validated: step of the last validation.
         val: metrics of the last validation.
         train: metrics of the last epoch.
+        timed_out: whether `max_minutes` has ended the run.
         seconds: training time.
         epoch_seconds: training time in the current epoch.
         data_seconds: time spent waiting for batches.
@@ -92,16 +99,24 @@ class TrainState:
     validated: int = 0
     val: dict[str, float] = field(default_factory=dict)
     train: dict[str, float] = field(default_factory=dict)
+    timed_out: bool = False
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     data_seconds: float = 0.0
     lr: float = 0.0
 
     @classmethod
-    def start(cls, task: Task, device: torch.device, best: Best, early: Best, world: World = ALONE) -> "TrainState":
+    def start(
+        cls, metric_set: MetricSet, device: torch.device, best: Best, early: Best, world: World = ALONE
+    ) -> "TrainState":
         """Return the state before the first step."""
-        recent, window, sums = (Metrics(task, device, world) for _ in range(3))
-        return cls(best, early, recent, window, sums)
+        recent, window = (Metrics(metric_set, device, world, only_sums=True) for _ in range(2))
+        return cls(best, early, recent, window, Metrics(metric_set, device, world))
+
+    def record(self, loss: Tensor, weight: Tensor | int, outputs: Any, targets: Any) -> None:
+        """Add a micro-batch to the metrics; see `Metrics.update`."""
+        self.recent.update(loss, weight, outputs, targets)
+        self.sums.shard.update_others(outputs, targets)
 
     def merge_recent(self) -> None:
         """Add the recent metrics to those of the log window and of the epoch."""
@@ -117,36 +132,45 @@ class TrainState:
         self.epoch_seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain types and tensors."""
-        state = dict(vars(self))
-        state |= {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
-        state |= {key: value.state_dict() for key, value in state.items() if isinstance(value, Metrics)}
-        return state
+        """Return the state as plain types, except for the metrics."""
+        state = {key: value for key, value in vars(self).items() if key not in PER_SHARD}
+        return state | {key: dict(vars(value)) for key, value in state.items() if isinstance(value, Best)}
 
-    def reset_sums(self) -> None:
-        """Reset the metrics of this rank."""
-        for key in OWN:
-            getattr(self, key).reset()
+    def shard_states(self) -> list[dict[str, Any]]:
+        """Return the state of the metrics for each shard of this rank, as plain types and tensors."""
+        metrics: list[tuple[str, Metrics]] = [(key, getattr(self, key)) for key in PER_SHARD]
+        shards = range(len(self.sums.shards))
+        return [{key: metric.shards[shard].state_dict() for key, metric in metrics} for shard in shards]
 
-    def add_sums(self, state: Mapping[str, Any]) -> None:
-        """Add the metrics of another rank, from its `state_dict`."""
-        for key in OWN:
-            own: Metrics = getattr(self, key)
-            other = Metrics(own.task, own.sums.device)
-            other.load_state_dict(state[key])
-            own.add(other)
+    def load_shard_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Load the state of the metrics for each shard of this rank."""
+        for key in PER_SHARD:
+            metric: Metrics = getattr(self, key)
+            for shard, state in zip(metric.shards, states, strict=True):
+                shard.load_state_dict(state[key])
+
+    def merge_shard_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Load the metrics of all shards of another world size into the first shard of this rank."""
+        for key in PER_SHARD:
+            metric: Metrics = getattr(self, key)
+            own = metric.shards[0]
+            metric.reset()
+            for state in states:
+                other = ShardMetrics(own.metric_set, own.sums.device, only_sums=True)
+                other.load_state_dict(state[key])
+                own.add(other)
+            if own.others:
+                own.earlier = [each for state in states for each in state[key]["others"]]
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the state. A best value is loaded only if the config still monitors the same metric in the same mode."""
         for key, own in vars(self).items():
-            value = state[key]
-            if isinstance(own, Metrics):
-                own.load_state_dict(value)
-            elif isinstance(own, Best):
+            if isinstance(own, Best):
+                value = state[key]
                 if (value["metric"], value["mode"]) == (own.metric, own.mode):
                     own.value, own.epoch, own.step, own.stale = (value[k] for k in ("value", "epoch", "step", "stale"))
-            else:
-                setattr(self, key, value)
+            elif key not in PER_SHARD:
+                setattr(self, key, state[key])
 
 
 class Clock:
@@ -161,6 +185,14 @@ class Clock:
         state.seconds += now - self._last
         state.epoch_seconds += now - self._last
         self._last = now
+
+    def skip(self) -> None:
+        """Leave out the time since the last update, in which the run has waited for others."""
+        self._last = time.monotonic()
+
+    def elapsed(self, state: TrainState) -> float:
+        """Return the training time until now, in seconds."""
+        return state.seconds + time.monotonic() - self._last
 
     def waiting(self, state: TrainState, batches: Iterator[T]) -> Iterator[T]:
         """Yield the batches, and add the time spent waiting for them to the state."""
