@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.tracking.console import log, logging_to, relative
+from runner.tracking.console import console, log, logging_to, pack, relative
 
 
 def test_messages_are_printed_and_written_to_the_file_with_times(
@@ -25,6 +25,34 @@ def test_long_lines_are_not_wrapped(tmp_path: Path, capsys: pytest.CaptureFixtur
     with logging_to(tmp_path / "run.log"):
         log.info("word " * 100)
     assert capsys.readouterr().out == "word " * 100 + "\n"
+
+
+def test_parts_are_wrapped_into_lines() -> None:
+    parts = [f"{number} 1.00" for number in range(10)]
+    first, second = pack("recall   ", parts)
+    assert (len(first) <= 80, second) == (True, "         9 1.00")
+    assert pack("recall   ", parts[:1]) == ["recall   0 1.00"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "epoch   1  loss 0.12 (val 0.15)  mae 0.1  2.5 s",
+            "epoch   1  loss 0.12 (val 0.15)\n           mae 0.1  2.5 s",
+        ),
+        (f"resume   python -m runner resume {'x' * 40}", f"resume   python -m runner resume {'x' * 40}"),
+    ],
+)
+def test_line_on_a_terminal_is_wrapped_between_its_parts_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, shown: str
+) -> None:
+    monkeypatch.setattr(console, "_force_terminal", True)
+    monkeypatch.setattr(console, "width", 39)
+    with logging_to(tmp_path / "run.log"):
+        log.info(line)
+    assert capsys.readouterr().out == f"{shown}\n"
+    assert line in (tmp_path / "run.log").read_text()
 
 
 def test_traceback_is_written_to_the_file_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from runner.tracking.event_file import EventFile
 
 
 def test_scalars_are_written_with_their_steps(tmp_path: Path) -> None:
-    board = EventFile(tmp_path / "tensorboard")
+    board = EventFile(tmp_path)
     board.scalars({"train/loss": 0.5, "train/accuracy": 0.25}, step=3)
     board.scalars({"train/loss": math.inf}, step=4)
     board.close()
@@ -18,7 +18,7 @@ def test_scalars_are_written_with_their_steps(tmp_path: Path) -> None:
 
 
 def test_flushed_events_can_be_read_before_close(tmp_path: Path) -> None:
-    board = EventFile(tmp_path / "tensorboard")
+    board = EventFile(tmp_path)
     board.scalars({"train/loss": 0.5}, step=3)
     board.flush()
     assert scalars(tmp_path) == [("train/loss", 3, 0.5)]
@@ -27,10 +27,10 @@ def test_flushed_events_can_be_read_before_close(tmp_path: Path) -> None:
 
 def test_event_files_of_the_same_second_have_different_names(tmp_path: Path) -> None:
     for step in (1, 2):
-        board = EventFile(tmp_path / "tensorboard")
+        board = EventFile(tmp_path)
         board.scalars({"train/loss": 0.5}, step)
         board.close()
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2
     assert scalars(tmp_path) == [("train/loss", 1, 0.5), ("train/loss", 2, 0.5)]
 
 
@@ -66,7 +66,7 @@ def test_full_disk_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 def test_folder_that_cannot_be_created_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    board = EventFile(tmp_path / "file" / "tensorboard")
+    board = EventFile(tmp_path / "file" / "run")
     board.scalars({"train/loss": 0.5}, 1)
     board.flush()
     board.close()

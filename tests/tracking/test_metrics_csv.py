@@ -49,7 +49,7 @@ def test_unreadable_file_has_no_rows(tmp_path: Path, content: bytes | None) -> N
     if content is not None:
         (tmp_path / "metrics.csv").write_bytes(content)
     assert read_rows(tmp_path) == []
-    assert read_curves(tmp_path) == {}
+    assert read_curves(tmp_path).metrics == {}
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,19 @@ def test_unreadable_file_has_no_rows(tmp_path: Path, content: bytes | None) -> N
     [
         (
             "epoch,step,train/loss,val/loss,lr\n1,5,0.5,,0.1\n2,9,0.25,nan,0.1\n",
-            {"train/loss": [(1.0, 0.5), (2.0, 0.25)]},
+            {"train/loss": [0.5, 0.25]},
         ),
         ("epoch,train/loss\n1,abc\n", {}),
-        ("epoch,train/loss\n1,0.5\n2,0.4,x\n", {"train/loss": [(1.0, 0.5), (2.0, 0.4)]}),
+        ("epoch,train/loss\n1,0.5\n2,0.4,x\n", {"train/loss": [0.5, 0.4]}),
     ],
 )
-def test_curves_contain_finite_numbers(tmp_path: Path, table: str, found: dict[str, list[tuple[float, float]]]) -> None:
+def test_curves_contain_finite_numbers(tmp_path: Path, table: str, found: dict[str, list[float | None]]) -> None:
     (tmp_path / "metrics.csv").write_text(table)
-    assert read_curves(tmp_path) == found
+    assert read_curves(tmp_path).metrics == found
+
+
+def test_curves_have_epochs_steps_and_seconds_since_the_start(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/loss,seconds\n1,5,,1.5\n2,10,0.5,2\n3,15,inf,0.5\n")
+    curves = read_curves(tmp_path)
+    assert curves.axes == {"epoch": [1, 2, 3], "step": [5, 10, 15], "seconds": [1.5, 3.5, 4]}
+    assert curves.metrics == {"val/loss": [None, 0.5, None]}

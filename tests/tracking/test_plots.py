@@ -81,6 +81,23 @@ def test_confusion_rows_are_true_and_columns_predicted_classes(tmp_path: Path) -
     assert lower[:, width // 2 + 40 : width * 3 // 4].mean() < 0.1
 
 
+def test_many_metrics_are_drawn_in_rows(tmp_path: Path) -> None:
+    names = [f"{part}/m{number}" for number in range(6) for part in ("train", "val")]
+    (tmp_path / "metrics.csv").write_text(f"epoch,{','.join(names)}\n1{',0.5' * len(names)}\n")
+    plots.plot_curves(tmp_path, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size == (1800, 700)
+
+
+def test_titles_of_kernels_are_inside_the_picture(tmp_path: Path) -> None:
+    plots.plot_kernels(torch.ones(3, 3), torch.ones(3, 3), tmp_path / "kernel.png")
+    assert imread(tmp_path / "kernel.png")[:2, :, :3].min() == 1
+
+
+def test_title_says_how_many_mistakes_are_shown_if_not_all() -> None:
+    assert [plots.worst_shown(wrong) for wrong in (0, 25, 26)] == ["", "", "; the worst 25:"]
+
+
 def test_worst_mistakes_are_sorted_by_probability_of_true_class() -> None:
     right, close, bad, worst = [9.0, 0, 0], [1.0, 1.1, 0], [0.0, 5, 0], [0.0, 0, 50]
     outputs = torch.tensor([bad, right, worst, close])
@@ -111,8 +128,8 @@ def test_plots_any_number_of_mistakes_in_gray_and_color(tmp_path: Path, channels
 
 
 def test_images_are_scaled_to_the_full_range(tmp_path: Path) -> None:
-    one_colour, wide = torch.full((1, 8, 8), 255.0), torch.linspace(-5, 1000, 64).view(1, 8, 8)
-    images = torch.stack([one_colour, wide])
+    one_color, wide = torch.full((1, 8, 8), 255.0), torch.linspace(-5, 1000, 64).view(1, 8, 8)
+    images = torch.stack([one_color, wide])
     plot_mistakes(images, ["one color", "wide"], "title", tmp_path / "mistakes.png")
     with Image.open(tmp_path / "mistakes.png") as grid:
         shown = [grid.convert("L").crop((left, 60, left + 140, 200)).getextrema() for left in (8, 156)]

@@ -6,37 +6,41 @@ import pytest
 from runner import cli
 from runner.tracking.rewind import rewind
 
+EVENTS = "events.out.tfevents"  # how the names of event files begin
 
-def test_files_are_truncated_and_new_ones_deleted(tmp_path: Path) -> None:
-    (tmp_path / "tensorboard").mkdir()
-    files = {"metrics.csv": "head,1,2", "tensorboard/events.1": "abcdef", "tensorboard/events.2": "later"}
-    for name, text in {**files, "run.log": "the log", "tensorboard/notes": "mine"}.items():
+
+@pytest.mark.parametrize("place", ["", "tensorboard/"])  # the second one is of earlier versions
+def test_files_are_truncated_and_new_ones_deleted(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).mkdir(exist_ok=True)
+    first, later, notes = (f"{place}{name}" for name in (f"{EVENTS}.1", f"{EVENTS}.2", "events.txt"))
+    files = {"metrics.csv": "head,1,2", first: "abcdef", later: "later"}
+    for name, text in {**files, "run.log": "the log", notes: "mine"}.items():
         (tmp_path / name).write_text(text)
-    rewind(tmp_path, {"metrics.csv": 6, "tensorboard/events.1": 6})
+    rewind(tmp_path, {"metrics.csv": 6, first: 4})
     found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {
         "metrics.csv": "head,1",
-        "tensorboard/events.1": "abcdef",
+        first: "abcd",
         "run.log": "the log",
-        "tensorboard/notes": "mine",
+        notes: "mine",
     }
 
 
 def test_shorter_file_is_not_extended(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("head")
-    rewind(tmp_path, {"metrics.csv": 100, "tensorboard/events.gone": 5})
+    rewind(tmp_path, {"metrics.csv": 100, f"{EVENTS}.gone": 5})
     assert (tmp_path / "metrics.csv").read_text() == "head"
 
 
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "run" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
     (tmp_path / "mine").write_text("my own file")
-    (tmp_path / "run" / "tensorboard" / "events.x").symlink_to(tmp_path / "mine")
-    rewind(tmp_path / "run", {"tensorboard/events.x": 1})
+    (tmp_path / "run" / f"{EVENTS}.x").symlink_to(tmp_path / "mine")
+    rewind(tmp_path / "run", {f"{EVENTS}.x": 1})
     assert (tmp_path / "mine").read_text() == "my own file"
 
 
-@pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", "tensorboard/events.x", "checkpoints/last.pt"])
+@pytest.mark.parametrize("name", ["run.log", ".lock", "metrics.csv", f"{EVENTS}.x", "checkpoints/last.pt"])
 def test_resume_rejects_symbolic_links(
     workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -10,7 +10,7 @@ from tensorboard.util import tensor_util
 from runner.config.schema import Config
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker, epoch_line
-from runner.training.build import build
+from runner.training.setup.build import build
 
 
 def test_epoch_line_shows_metrics_learning_rate_and_seconds() -> None:
@@ -33,7 +33,7 @@ def test_epoch_line_omits_missing_validation_metrics() -> None:
 def test_histograms_count_every_weight(runner: Callable[..., Path]) -> None:
     run = runner("model.hidden=[4]", "trainer.epochs=1")
     weights = torch.load(run / "checkpoints" / "best.pt", weights_only=True)["model"]
-    (path,) = (run / "tensorboard").glob("events.*")
+    (path,) = run.glob("events.*")
     values = [value for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
     histograms = [value for value in values if value.metadata.plugin_data.plugin_name == "histograms"]
     for name, tensor in weights.items():
@@ -49,7 +49,7 @@ def test_empty_parameter_has_no_histogram(workdir: Path, tiny: Callable[..., Con
     tracker = Tracker(workdir, parts, Results.open(workdir, "name", 0, []))
     tracker.weights(0)
     tracker.close()
-    (path,) = (workdir / "tensorboard").glob("events.*")
+    (path,) = workdir.glob("events.*")
     tags = [value.tag for event in EventFileLoader(str(path)).Load() for value in event.summary.value]
     assert len(tags) == 4
     assert "weights/empty" not in tags

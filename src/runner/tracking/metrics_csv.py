@@ -4,7 +4,10 @@ import csv
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from runner.machine.files import write_atomically
 
@@ -33,8 +36,8 @@ class MetricsCsv:
             if self._resumes:
                 self._drop_from(row["epoch"])
                 self._resumes = False
-            with self.path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, self.columns)
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, extrasaction="ignore")
                 if file.tell() == 0:
                     writer.writeheader()
                 writer.writerow(row)
@@ -54,23 +57,61 @@ class MetricsCsv:
 def read_rows(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a run folder's metrics.csv as text, or [] if the file cannot be read."""
     try:
-        with (folder / FILE).open(newline="") as file:
+        with (folder / FILE).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error):
         return []
 
 
-def read_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return points (epoch, value) for each metric, up to the first cell that cannot be read.
-
-    Empty and non-finite cells are left out.
-    """
-    found: dict[str, list[tuple[float, float]]] = {}
+def number(text: Any) -> float | None:
+    """Return a cell of `read_rows` as a number; None if it is empty, damaged or not finite."""
     try:
-        for row in read_rows(folder):
-            for name, text in row.items():
-                if name.startswith(("train/", "val/")) and text and math.isfinite(float(text)):
-                    found.setdefault(name, []).append((float(row["epoch"]), float(text)))
-    except (ValueError, KeyError, TypeError, AttributeError):  # cells that are not numbers, or rows of another length
-        pass
-    return found
+        value = float(text)
+    except (TypeError, ValueError):  # TypeError: the row is too short, or too long
+        return None
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a run.
+
+    Args:
+        axes: epoch, step and seconds since the start of each row; empty where the file does not have them.
+        metrics: values of each training and validation metric in these rows; None for empty and non-finite cells.
+    """
+
+    axes: dict[str, list[float]]
+    metrics: dict[str, list[float | None]]
+
+
+def read_curves(folder: Path) -> Curves:
+    """Return the curves in a run folder's metrics.csv, up to the first row that cannot be read."""
+    axes: dict[str, list[float]] = {name: [] for name in ("epoch", "step", "seconds")}
+    metrics: dict[str, list[float | None]] = {}
+    try:
+        with (folder / FILE).open(newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return Curves(axes, metrics)
+    places = {name: place for place, name in enumerate(head)}
+    metrics = {name: [] for name in head if name.startswith(("train/", "val/"))}
+    if "epoch" not in places:
+        return Curves(axes, {})
+    for row in rows:
+        try:
+            values = {name: _finite(row[place]) for name, place in places.items()}
+        except (ValueError, IndexError):
+            break
+        for name in axes.keys() & places.keys():
+            axes[name].append(values[name] or 0.0)
+        for name, found in metrics.items():
+            found.append(values[name])
+    axes["seconds"] = list(accumulate(axes["seconds"]))
+    return Curves(axes, {name: values for name, values in metrics.items() if set(values) - {None}})
+
+
+def _finite(text: str) -> float | None:
+    """Return the number in a cell, or None if it is empty, infinite or NaN."""
+    value = float(text) if text else math.nan
+    return value if math.isfinite(value) else None

@@ -1,5 +1,6 @@
 """The figures in plots/: learning curves, and the model's predictions on the test split."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,23 +15,29 @@ from runner.dataset.base import Spec
 from runner.tracking.metrics_csv import read_rows
 from runner.tracking.mosaic import draw_grid
 
+PANELS = 4  # maximum number of metrics in a row of the learning curves
 MISTAKES = 25  # maximum number of images in the grid of mistakes
 COMPRESSION = 1  # PNG compression level; three times as fast as the default, 6
 
 
 def plot_curves(folder: Path, target: Path) -> None:
     """Plot each metric of a run folder's metrics.csv over the epochs, for training and validation."""
-    rows = read_rows(folder)
-    if not rows:
+    epochs = read_rows(folder)
+    if not epochs:
         return
-    names = [column.removeprefix("train/") for column in rows[0] if column.startswith("train/")]
-    width, height = 4.5 * len(names), 3.5
+    names = [column.removeprefix("train/") for column in epochs[0] if column.startswith("train/")]
+    columns = min(len(names), PANELS)
+    rows = math.ceil(len(names) / columns)
+    width, height = 4.5 * columns, 3.5 * rows
     figure = Figure(figsize=(width, height))  # fixed margins: a layout engine doubles the drawing time
     margins = {"left": 0.75 / width, "right": 1 - 0.15 / width, "bottom": 0.5 / height, "top": 1 - 0.15 / height}
-    panels = figure.subplots(1, len(names), squeeze=False, gridspec_kw={**margins, "wspace": 0.25})[0]
-    for name, axes in zip(names, panels, strict=True):
+    gaps = {"wspace": 0.25, "hspace": 0.25}
+    panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, **gaps}).flatten()
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for name, axes in zip(names, panels, strict=False):
         for part in ("train", "val"):
-            points = [(int(row["epoch"]), float(row[f"{part}/{name}"])) for row in rows if row[f"{part}/{name}"]]
+            points = [(int(row["epoch"]), float(row[f"{part}/{name}"])) for row in epochs if row[f"{part}/{name}"]]
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else "", label=part)
         axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -55,8 +62,8 @@ def plot_confusion(outputs: Tensor, targets: Tensor, spec: Spec, target: Path) -
             for column in range(classes):
                 if count := int(counts[row, column]):
                     dark = count > 0.5 * counts[row].sum()
-                    colour = "white" if dark else "black"
-                    axes.text(column, row, str(count), ha="center", va="center", color=colour)
+                    color = "white" if dark else "black"
+                    axes.text(column, row, str(count), ha="center", va="center", color=color)
         axes.set_xticks(range(classes), shown, rotation=90 if max(map(len, shown)) > 2 else 0)
         axes.set_yticks(range(classes), shown)
     axes.set(xlabel="predicted", ylabel="true", title="Test split")
@@ -74,6 +81,11 @@ def worst_mistakes(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
     return wrong[probability[wrong].argsort()][:MISTAKES], len(wrong)
 
 
+def worst_shown(wrong: int) -> str:
+    """Return the end of a title above images of mistakes: how many are shown if those are not all."""
+    return f"; the worst {MISTAKES}:" if wrong > MISTAKES else ""
+
+
 def plot_mistakes(images: Tensor, captions: Sequence[str], title: str, target: Path) -> None:
     """Plot misclassified images.
 
@@ -83,8 +95,8 @@ def plot_mistakes(images: Tensor, captions: Sequence[str], title: str, target: P
         title: title of the figure.
         target: PNG file to write.
     """
-    colours = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
-    draw_grid(colours, 5, title, captions).save(target, compress_level=COMPRESSION)
+    colors = stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    draw_grid(colors, 5, title, captions).save(target, compress_level=COMPRESSION)
 
 
 def mistake_captions(outputs: Tensor, targets: Tensor, classes: Sequence[str]) -> list[str]:
@@ -126,14 +138,16 @@ def plot_function(points: tuple[Tensor, Tensor], curve: tuple[Tensor, Tensor], t
 
 def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
     """Plot a learned kernel [H, W] beside the true one [H, W], with their values."""
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Figure(figsize=(6, 3.3))  # fixed margins: a layout engine cuts off the titles
+    margins = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.9, "wspace": 0.04}
+    panels = figure.subplots(1, 2, gridspec_kw=margins)
     limit = float(max(learned.abs().max(), true.abs().max()))
-    for axes, title, kernel in zip(figure.subplots(1, 2), ("learned", "true"), (learned, true), strict=True):
+    for axes, title, kernel in zip(panels, ("learned", "true"), (learned, true), strict=True):
         axes.imshow(kernel.numpy(), cmap="RdBu", vmin=-limit, vmax=limit)
         for row, values in enumerate(kernel.tolist()):
             for column, value in enumerate(values):
-                colour = "white" if abs(value) > 0.5 * limit else "black"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+                color = "white" if abs(value) > 0.5 * limit else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color)
         axes.set_title(title)
         axes.axis("off")
     _save(figure, target)
@@ -141,15 +155,15 @@ def plot_kernels(learned: Tensor, true: Tensor, target: Path) -> None:
 
 def plot_feature_maps(images: Tensor, maps: Tensor, target: Path) -> None:
     """Plot images [M, C, H, W], and to the right of each its feature maps [M, K, H', W'] of the first convolution."""
-    pictures = _stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
-    features = _stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
-    coloured = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
-    grid = torch.cat([pictures[:, None], coloured], dim=1)
+    pictures = stretch(images.float(), dims=(1, 2, 3)).expand(-1, 3, -1, -1)
+    features = stretch(F.interpolate(maps[:, :8], size=tuple(images.shape[-2:])))
+    colored = torch.from_numpy(colormaps["viridis"](features.numpy())[..., :3]).movedim(-1, 2)  # [M, K, 3, H, W]
+    grid = torch.cat([pictures[:, None], colored], dim=1)
     title = "Test images and feature maps of the first convolution"
     draw_grid(grid.flatten(0, 1), grid.shape[1], title, side=90).save(target, compress_level=COMPRESSION)
 
 
-def _stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
+def stretch(pictures: Tensor, dims: tuple[int, ...] = (2, 3)) -> Tensor:
     """Scale images [M, K, H, W] to [0, 1], with the minimum and maximum taken over `dims`."""
     low, high = pictures.amin(dims, keepdim=True), pictures.amax(dims, keepdim=True)
     return (pictures - low) / (high - low).clamp(min=1e-9)

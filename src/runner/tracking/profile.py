@@ -40,7 +40,7 @@ class Profile:
         try:
             self.folder.mkdir(exist_ok=True)
             table = profiler.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=60)
-            (self.folder / "table.txt").write_text(table)
+            (self.folder / "table.txt").write_text(table, "utf-8")
             profiler.export_chrome_trace(str(self.folder / "trace.json"))
         except OSError as error:
             log.warning("%s: cannot write the profile: %s; training continues", self.folder, error)

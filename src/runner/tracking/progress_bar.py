@@ -4,8 +4,11 @@ import time
 from collections.abc import Mapping
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from runner.tracking.console import console
+
+NARROW = 80  # characters; a terminal with fewer has no room for the accuracy
 
 
 class ProgressBar:
@@ -20,11 +23,11 @@ class ProgressBar:
         self.samples = samples
         self.progress = Progress(
             TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            BarColumn(),  # the only column that shrinks on a narrow terminal
             TextColumn("{task.fields[latest]}"),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             refresh_per_second=4,
@@ -45,7 +48,8 @@ class ProgressBar:
 
     def show(self, values: Mapping[str, float]) -> None:
         """Show the training loss and accuracy, if they are among the scalars."""
-        known = [f"{tag} {value:.4g}" for tag, value in values.items() if tag in ("train/loss", "train/accuracy")]
+        shown = ("loss", "accuracy") if console.width >= NARROW else ("loss",)
+        known = [f"{name} {values[f'train/{name}']:.4g}" for name in shown if f"train/{name}" in values]
         if known:
             self.progress.update(self.task, latest="  ".join(known))
 

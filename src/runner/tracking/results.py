@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from runner.machine.files import write_atomically
 
 if TYPE_CHECKING:  # reading results does not import torch
-    from runner.training.metrics import Task
     from runner.training.parts import Parts
     from runner.training.state import TrainState
 
-Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted"]
+Status = Literal["running", "completed", "stopped early", "failed", "diverged", "interrupted", "dropped"]
 DONE = ("completed", "stopped early")
-ENDED = (*DONE, "failed", "diverged")  # a resume skips these by default
+DROPPED: Status = "dropped"  # a race did not need the run
+ENDED = (*DONE, "failed", "diverged", DROPPED)  # a resume skips these by default
 FILE = "results.json"
 log = logging.getLogger("runner")
 
@@ -66,6 +67,7 @@ class Results:
             "started": now(),
             "finished": None,
             "resumed": 0,
+            "changed": [],
         }
         return cls(folder, values | read_results(folder) | {"overrides": overrides})
 
@@ -86,16 +88,16 @@ class Results:
         self.update(status=status, finished=now(), **changes)
 
     def progress(self, state: "TrainState", parts: "Parts") -> None:
-        """Record how far training has come."""
+        """Record how far training has come. If only the times have changed, the next `update` writes them."""
         full = parts.train.size * parts.config.trainer.accumulate
         samples = state.epoch * parts.train.samples + min(state.position * full, parts.train.samples)
         best = state.best
-        self.update(
-            epoch=state.epoch,
-            step=state.step,
-            train=state.train,
-            val=state.val,
-            best=None
+        changes = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "train": dict(state.train),
+            "val": dict(state.val),
+            "best": None
             if best.value is None
             else {
                 "metric": best.metric,
@@ -104,9 +106,24 @@ class Results:
                 "step": best.step,
                 "checkpoint": "checkpoints/best.pt",
             },
-            seconds=self.values["seconds"] | {"train": round(state.seconds, 3), "data": round(state.data_seconds, 3)},
-            samples_per_second=round(samples / state.seconds, 1) if state.seconds else None,
-        )
+        }
+        seconds = {"train": round(state.seconds, 3), "data": round(state.data_seconds, 3)}
+        has_changed = any(self.values[key] != value for key, value in changes.items())
+        self.values["seconds"] = self.values["seconds"] | seconds
+        self.values["samples_per_second"] = round(samples / state.seconds, 1) if state.seconds else None
+        if has_changed:
+            self.update(**changes)
+
+
+def outcome(values: Mapping[str, Any], folder: Path, exit_code: int) -> dict[str, Any]:
+    """Return how a run has ended, for programs.
+
+    Args:
+        values: contents of results.json.
+        folder: run folder.
+        exit_code: exit code of the run.
+    """
+    return {"folder": str(folder), "status": values["status"], "exit_code": exit_code, "results": values}
 
 
 def status_of(folder: Path) -> Status | None:
@@ -117,8 +134,8 @@ def status_of(folder: Path) -> Status | None:
 def read_results(folder: Path) -> dict[str, Any]:
     """Return the contents of a run folder's results.json, or {} if it is missing or damaged."""
     try:
-        values = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+        values = json.loads((folder / FILE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) and _is_sound(values) else {}
 
@@ -126,9 +143,11 @@ def read_results(folder: Path) -> dict[str, Any]:
 def _is_sound(values: dict[str, Any]) -> bool:
     """Return whether the values have the types that `Results` writes, so that readers need no checks."""
     numbers = [values.get(key, {}) for key in ("train", "val", "test")]
+    counts = [values.get(key, 0) for key in ("epoch", "step", "resumed")]
     best, error, seconds = values.get("best"), values.get("error"), values.get("seconds", {"total": 0.0})
     return (
         isinstance(values.get("status", ""), str)
+        and all(isinstance(count, int) for count in [*counts, *_as_list(values.get("changed", []))])
         and all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in numbers)
         and (best is None or (_holds(best, "metric", "value") and _is_number(best["value"])))
         and (error is None or _holds(error, "type", "message"))
@@ -139,6 +158,10 @@ def _is_sound(values: dict[str, Any]) -> bool:
 
 def _holds(value: Any, *keys: str) -> bool:
     return isinstance(value, dict) and value.keys() >= set(keys)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _is_number(value: Any) -> bool:
@@ -164,14 +187,18 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def judge_fit(task: "Task", train: dict[str, float], val: dict[str, float]) -> str:
+def judge_fit(score: str | None, train: dict[str, float], val: dict[str, float]) -> str:
     """Return "underfitting", "overfitting", "good fit" or "unknown".
 
-    The score is accuracy for classification and R² for regression. A training score below 0.75 is underfitting; a
-    validation score more than 0.1 below the training score is overfitting.
+    A training score below 0.75 is underfitting; a validation score more than 0.1 below the training score is
+    overfitting.
+
+    Args:
+        score: metric to judge by, such as accuracy for classification and r2 for regression; None: unknown.
+        train: metrics of the last epoch.
+        val: metrics of the last validation.
     """
-    score = "accuracy" if task == "classification" else "r2"
-    if not all(math.isfinite(part.get(score, math.nan)) for part in (train, val)):
+    if score is None or not all(math.isfinite(part.get(score, math.nan)) for part in (train, val)):
         return "unknown"
     if train[score] < 0.75:
         return "underfitting"

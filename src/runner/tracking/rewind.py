@@ -6,11 +6,12 @@ from pathlib import Path
 
 from runner.errors import ConfigError
 from runner.tracking.metrics_csv import FILE
+from runner.tracking.recorded import event_files
 
 
 def appended_files(folder: Path) -> list[Path]:
     """Return the files of a run folder that grow during training: metrics.csv and the event files."""
-    return [*folder.glob(FILE), *folder.glob("tensorboard/events.*")]
+    return [*folder.glob(FILE), *event_files(folder)]
 
 
 def rewind(folder: Path, lengths: Mapping[str, int]) -> None:

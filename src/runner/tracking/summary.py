@@ -1,5 +1,7 @@
 """A summary of a model: layers, output shapes, parameters."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,15 +11,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
+def summarize(model: nn.Module, call: Callable[[], object]) -> str:
     """Return a table of the layers and one of the parameter tensors.
 
     Args:
         model: model on any device, including `meta`; its mode and weights are not changed.
-        in_shape: shape of one input.
+        call: calls the model with a batch.
     """
     layers = {name: module for name, module in model.named_modules() if not list(module.children()) and name}
-    shapes = output_shapes(model, layers, in_shape)
+    shapes = output_shapes(model, layers, call)
     rows = [("layer", "kind", "output", "parameters")]
     rows += [
         (name, type(module).__name__, shapes.get(name, ""), f"{sum(p.numel() for p in module.parameters()):,}")
@@ -29,7 +31,7 @@ def summarize(model: nn.Module, in_shape: tuple[int, ...]) -> str:
     return "\n\n".join([type(model).__name__, _table(rows), _table(tensors), total]) + "\n"
 
 
-def output_shapes(model: nn.Module, layers: dict[str, nn.Module], in_shape: tuple[int, ...]) -> dict[str, str]:
+def output_shapes(model: nn.Module, layers: dict[str, nn.Module], call: Callable[[], object]) -> dict[str, str]:
     """Return the output shape of each layer that a forward pass reaches, with B for the batch size."""
     shapes: dict[str, str] = {}
 
@@ -42,11 +44,11 @@ def output_shapes(model: nn.Module, layers: dict[str, nn.Module], in_shape: tupl
         module.register_forward_hook(lambda module, inputs, output, name=name: record(name, output))
         for name, module in layers.items()
     ]
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():  # not inference_mode: the model may keep a tensor that training needs
-            model.eval()(torch.zeros(2, *in_shape, device=device))
+            model.eval()
+            call()
     finally:
         for module, training in modes.items():
             module.training = training

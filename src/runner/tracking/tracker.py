@@ -9,12 +9,13 @@ import torch
 
 from runner.tracking.console import console
 from runner.tracking.event_file import EventFile
+from runner.tracking.events import event, events, logged
 from runner.tracking.metrics_csv import MetricsCsv
 from runner.tracking.profile import Profile
 from runner.tracking.progress_bar import ProgressBar
+from runner.tracking.recorded import events_folder
 from runner.tracking.results import Results
 from runner.tracking.rewind import appended_files
-from runner.training.metrics import NAMES
 from runner.training.parts import Parts
 from runner.training.state import TrainState
 
@@ -33,10 +34,10 @@ class Tracker:
 
     def __init__(self, folder: Path, parts: Parts, results: Results) -> None:
         self.folder, self.parts, self.results = folder, parts, results
-        metrics = [f"{split}/{name}" for split in ("train", "val") for name in NAMES[parts.spec.task]]
+        metrics = [f"{split}/{name}" for split in ("train", "val") for name in parts.metric_set.names]
         trainer = parts.config.trainer
         self.csv = MetricsCsv(folder, ["epoch", "step", *metrics, "lr", "seconds"])
-        self.board = EventFile(folder / "tensorboard") if parts.config.logger.name == "tensorboard" else None
+        self.board = EventFile(events_folder(folder)) if parts.config.logger.name == "tensorboard" else None
         self.bar = (
             ProgressBar(parts.total_steps, parts.train.size * trainer.accumulate) if console.is_terminal else None
         )
@@ -53,7 +54,7 @@ class Tracker:
             self.weights(0)
             for tag, text in texts.items():
                 self.board.text(tag, text)
-            metrics = [f"{split}/{name}" for split in ("test", "val", "train") for name in NAMES[self.parts.spec.task]]
+            metrics = [f"{split}/{name}" for split in ("test", "val", "train") for name in self.parts.metric_set.names]
             self.board.hparams(hyperparameters, metrics)
 
     def positions(self) -> dict[str, int]:
@@ -72,18 +73,22 @@ class Tracker:
     def epoch(self, row: Mapping[str, float], state: TrainState) -> None:
         """Record the end of an epoch: its row in metrics.csv, its line in the log, and the state in results.json."""
         self.csv.write(row)
+        if others := rarely_logged(self.parts, row):
+            self.scalars(others, state.step)
         self.results.progress(state, self.parts)
-        log.info("%s", epoch_line(row, with_lr=self.parts.config.scheduler.name != "constant"))
+        line = epoch_line(row, with_lr=self.parts.config.scheduler.name != "constant")
+        log.info("%s", line, extra=logged("epoch", **row))
 
     def saved(self, state: TrainState) -> None:
-        """Record the saved state in results.json."""
+        """Record in results.json the state of the checkpoint that is being written."""
         self.results.progress(state, self.parts)
+        events.write(event("saving", epoch=state.epoch, step=state.step, best=self.results.values["best"]))
 
     def weights(self, step: int) -> None:
         """Add a histogram of each parameter to TensorBoard."""
         if self.board is None:
             return
-        for name, parameter in self.parts.judged.named_parameters():
+        for name, parameter in self.parts.eval_model.named_parameters():
             if parameter.numel() == 0:
                 continue
             values = parameter.detach().flatten().float().cpu()
@@ -109,6 +114,13 @@ class Tracker:
         for part in (self.profile, self.bar, self.board):
             if part is not None:
                 part.close()
+
+
+def rarely_logged(parts: Parts, row: Mapping[str, float]) -> dict[str, float]:
+    """Return the training metrics of an epoch that the loop does not log every few steps, by tag."""
+    cheap = ("loss", *parts.metric_set.sums)
+    tags = [f"train/{name}" for name in parts.metric_set.names if name not in cheap]
+    return {tag: row[tag] for tag in tags if tag in row}
 
 
 class NullTracker:
