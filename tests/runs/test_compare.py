@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from helpers import finish, start
+from runner import cli
 from runner.config.compose import compose_config, freeze
 from runner.errors import ConfigError
 from runner.runs.compare import Comparison
@@ -12,7 +14,7 @@ from runner.runs.found import differing, find_runs
 
 def write(folder: Path, *overrides: str, best: float | None = None, status: str = "completed") -> Path:
     """Write a run folder with the given overrides, status and metrics."""
-    folder.mkdir(parents=True)
+    (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.yaml").write_text(freeze(compose_config(overrides)))
     values: dict[str, Any] = {
         "status": status,
@@ -69,6 +71,67 @@ def test_sort_puts_the_best_first_and_empty_cells_last(tmp_path: Path, key: str 
     comparison = compared(tmp_path)
     comparison.sort(key)
     assert "".join(run.name for run in comparison.runs) == order
+
+
+CHOSEN_BY_F1 = ("trainer.checkpoint.metric=val/f1", "trainer.checkpoint.mode=max")
+
+
+def test_config_files_that_are_not_of_a_run_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "outputs" / "run")
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("defaults: [model: lenet]\n")
+    assert [run.name for run in find_runs([tmp_path])] == ["run"]
+
+
+@pytest.mark.parametrize("value", ["2026-01-01", "!!set {a, b}", "!!binary aGFsbG8="])
+def test_configs_of_other_programs_count_as_damaged(tmp_path: Path, value: str) -> None:
+    for name in ("a", "b"):
+        (write(tmp_path / name, best=0.1) / "config.yaml").write_text(f"{name}: {value}\n")
+    assert [run.status for run in compared(tmp_path).runs] == ["damaged: no config.yaml"] * 2
+    assert cli.main(["compare", str(tmp_path), "--format", "json"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["table", "md"])
+def test_files_are_utf_8_in_any_locale(tmp_path: Path, kind: str) -> None:
+    for seed in (0, 1):
+        write(tmp_path / f"größe{seed}", f"seed={seed}", best=0.1 * (1 + seed))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    finish(start("compare", ".", "--format", kind, "--output", "o", cwd=tmp_path, **ascii_only))
+    assert "größe1" in (tmp_path / "o").read_text("utf-8")
+
+
+def write_scored(folder: Path, *overrides: str, **scores: float) -> None:
+    """Write a run folder whose metrics have these values, on validation and test samples alike."""
+    values = json.loads((write(folder, *overrides) / "results.json").read_text())
+    metric = compose_config(overrides).trainer.checkpoint.metric
+    best = {"metric": metric, "value": scores[metric.partition("/")[2]]}
+    (folder / "results.json").write_text(json.dumps({**values, "best": best, "test": scores}))
+
+
+@pytest.mark.parametrize("key", [None, "best val/f1", "test/f1", "test/auroc", "test/confidence", "test/wer"])
+def test_sort_knows_the_direction_of_each_metric(tmp_path: Path, key: str | None) -> None:
+    write_scored(tmp_path / "bad", *CHOSEN_BY_F1, f1=0.2, auroc=0.3, confidence=0.4, wer=0.9)
+    write_scored(tmp_path / "good", *CHOSEN_BY_F1, f1=0.8, auroc=0.7, confidence=0.6, wer=0.1)
+    comparison = compared(tmp_path)
+    comparison.sort(key)
+    assert [run.name for run in comparison.runs] == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        ["trainer.checkpoint.metric=val/oddity", "trainer.checkpoint.mode=min"],
+        [f"trainer.early_stopping.{each}" for each in ("metric=val/oddity", "mode=min", "patience=3")],
+    ],
+)
+def test_one_run_states_the_direction_of_an_own_metric_for_all(tmp_path: Path, stated: list[str]) -> None:
+    write_scored(tmp_path / "bad", loss=0.1, oddity=0.9)
+    write_scored(tmp_path / "good", *stated, loss=0.9, oddity=0.1)
+    comparison = compared(tmp_path)
+    comparison.sort("test/oddity")
+    assert [run.name for run in comparison.runs] == ["good", "bad"]
+    comparison.choose_metric("test/oddity")
+    assert [verdict.mode for verdict in comparison.verdicts()] == ["min"]
 
 
 def test_sorting_by_an_unknown_column_is_rejected(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from runner import cli
 from runner.config.compose import thaw
-from runner.runs.predict import trained
+from runner.runs.predict import load_trained
 
 REGRESSION = ("model=mlp", "dataset=line", "loss=mse", "dataset.val_share=0.2", "dataset.test_share=0.2")
 
@@ -24,10 +24,10 @@ def exported(run: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> tuple[
 
 def expected(run: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return raw inputs from the test split and the outputs of the best checkpoint for them."""
-    parts, _ = trained(thaw(run / "config.yaml"), run, "best")
+    parts, _ = load_trained(thaw(run / "config.yaml"), run, "best")
     inputs = parts.test.raw(torch.arange(samples))
     with torch.inference_mode():
-        return inputs, parts.judged.eval()(parts.test.normalise(inputs))
+        return inputs, parts.eval_model.eval()(parts.test.normalize(inputs))
 
 
 def test_safetensors_contain_the_weights(runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +40,7 @@ def test_safetensors_contain_the_weights(runner: Callable[..., Path], capsys: py
         assert json.loads(file.metadata()["runner"]) == description
         assert set(file.keys()) == set(weights)
         assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in weights.items())
-    assert description["normalise"]["inside"] is False
+    assert description["normalize"]["inside"] is False
 
 
 @pytest.mark.slow
@@ -72,5 +72,5 @@ def test_missing_package_is_reported(
     run = runner()
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     assert cli.main(["export", str(run), "--format", "onnx"]) == 2
-    assert "pip install 'runner[export]'" in capsys.readouterr().err
+    assert "; run pip install -e '.[export]' in the clone of runner" in capsys.readouterr().err
     assert not (run / "export").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from runner import cli
 from runner.config.composition import CONF
+from runner.errors import ConfigError
 from runner.runs.compare import Comparison
 from runner.runs.formats import render
 from runner.runs.found import find_runs
@@ -22,8 +23,47 @@ def test_repeats_are_shown_with_mean_and_standard_deviation(tmp_path: Path) -> N
     first, second = comparison.groups()
     assert (first.keys, first.n, second.n) == ({"optim.lr": 0.1}, 2, 2)
     assert "0.2 ± 0.1414" in render(comparison, "table")
-    assert render(comparison, "table").splitlines()[-2:] == ["1: a0, a1", "2: b0, b1"]
+    lines = render(comparison, "table").splitlines()
+    assert lines[-7:-4] == ["1: a0, a1", "2: b0, b1", ""]
+    assert lines[-4:-2] == [
+        "best optim.lr=0.1: val/loss 0.20 ± 0.10 (standard error of 2 seeds)",
+        "optim.lr=0.2 cannot be told apart from the best: behind by 0.50 (-0.23 to 1.23, p=0.073)",
+    ]
     assert "| 2 | 0.2 ± 0.1414 | 0.2 ± 0.1414 | 0.8 ± 0.1414 | 0.1 | a0, a1 |" in render(comparison, "md")
+
+
+def test_every_format_contains_the_verdict(tmp_path: Path) -> None:
+    for seed, loss in enumerate((0.10, 0.11, 0.12)):
+        write(tmp_path / f"a{seed}", "optim.lr=0.1", f"seed={seed}", best=loss)
+        write(tmp_path / f"b{seed}", "optim.lr=0.2", f"seed={seed}", best=loss + 0.5 + 0.001 * seed**2)
+    comparison = compared(tmp_path)
+    worse = "optim.lr=0.2 is worse by 0.502 (95% confidence interval 0.492 to 0.512, p<0.001)"
+    assert worse in render(comparison, "table")
+    assert f"- {worse}" in render(comparison, "md")
+    assert r"0.2 & 3 & $0.6117 \pm 0.0069$ & $0.502$ & $<0.001$" in render(comparison, "latex")
+    found = json.loads(render(comparison, "json"))["verdict"]
+    assert [(each["values"], each["verdict"]) for each in found["groups"]] == [
+        ({"optim.lr": 0.1}, "best"),
+        ({"optim.lr": 0.2}, "worse"),
+    ]
+    rows = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    assert [row["verdict"] for row in rows] == ["best"] * 3 + ["worse"] * 3
+    comparison.choose_metric("test/accuracy")
+    assert comparison.verdicts()[0].mode == "max"
+    assert "best optim.lr=0.1: test/accuracy 0.8900 ± 0.0058" in render(comparison, "table")
+
+
+def test_unknown_metric_of_the_verdict_is_rejected(tmp_path: Path) -> None:
+    write(tmp_path / "a", best=0.5)
+    with pytest.raises(ConfigError, match=r"--metric: found 'test/acc'; .* Did you mean test/accuracy\?"):
+        compared(tmp_path).choose_metric("test/acc")
+
+
+def test_labels_of_the_verdict_are_the_main_keys_that_differ(tmp_path: Path) -> None:
+    write(tmp_path / "a", "optim=adam", best=0.5)
+    write(tmp_path / "b", "optim=sgd", best=0.4)
+    (verdict,) = compared(tmp_path).verdicts()
+    assert [group.values for group in verdict.groups] == [{"optim.name": "sgd"}, {"optim.name": "adam"}]
 
 
 def recipes(folder: Path) -> Comparison:
@@ -101,7 +141,8 @@ def test_compare_sorts_chooses_columns_and_writes_a_page(
     first, second = runner("optim.lr=0.1"), runner("optim.lr=0.01")
     capsys.readouterr()
     assert cli.main(["compare", str(first), str(second), "--sort", "test/accuracy"]) == 0
-    header, best, _ = capsys.readouterr().out.splitlines()
+    header, best, _, _, verdict = capsys.readouterr().out.splitlines()
+    assert verdict == "one run each: a ranking, not a verdict"
     assert header.split()[:4] == ["run", "status", "best", "val/loss"]
     assert best.split()[1] == "completed"
     assert best.split()[-2] == "0.1"
@@ -110,5 +151,5 @@ def test_compare_sorts_chooses_columns_and_writes_a_page(
     target = first / "page.html"
     assert cli.main(["compare", str(first), "--format", "html", "--output", str(target)]) == 0
     assert f"1 runs: {target}" in capsys.readouterr().out
-    assert "http://" not in target.read_text().replace("http://www.w3.org/2000/svg", "")
+    assert "Content-Security-Policy" in target.read_text()
     assert cli.main(["compare", str(first), "--output", str(first / "none" / "x")]) == 2

@@ -71,7 +71,23 @@ def test_plugins_are_not_imported_from_the_start_directory(
     assert cli.main(["evaluate", str(folder)]) == 2
     message = capsys.readouterr().err
     assert "importing 'own_parts' failed" in message
-    assert f"the run was started in {workdir}: run this command there" in message
+    assert message.endswith(f"the run was started in {workdir}: run this command there\n")
+
+
+def test_sweep_whose_files_are_missing_names_its_start_directory(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workdir / "data.csv").write_text("a,target\n" + "0.5,1\n" * 30)
+    data = ["dataset=csv", "dataset.path=data.csv", "loss=mse"]
+    assert cli.main(["-m", "model=mlp", *data, "trainer.max_steps=1", "seed=0,1"]) == 0
+    (folder,) = workdir.glob("outputs/*/*")
+    (folder / "seed=1" / "results.json").unlink()
+    (workdir / "elsewhere").mkdir()
+    monkeypatch.chdir(workdir / "elsewhere")
+    assert cli.main(["resume", str(folder)]) == 2
+    message = capsys.readouterr().err
+    assert "there is no such file" in message
+    assert message.endswith(f"the run was started in {workdir}: run this command there\n")
 
 
 @pytest.mark.parametrize(

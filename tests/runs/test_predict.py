@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,8 @@ from helpers import idx, results
 from runner import cli
 from runner.dataset.digits import Digits
 from runner.dataset.image_folder import ImageFolder
-from runner.runs.predict import read_inputs
-from runner.training.checkpoint import save_checkpoint
+from runner.runs.predict import read_inputs, write_rows
+from runner.training.saving.checkpoint import save_checkpoint
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -113,7 +114,7 @@ def test_folder_is_expanded_to_its_images(run: Path, workdir: Path, capsys: pyte
     rows = list(csv.DictReader(printed(capsys, "predict", str(run), "pictures").splitlines()))
     assert [row["input"] for row in rows] == [f"pictures/{name}" for name in ("a.jpg", "b.png", "deep/c.PNG")]
     assert cli.main(["predict", str(run), "empty"]) == 1
-    assert "empty: no PNG or JPEG file in this folder" in capsys.readouterr().err
+    assert "empty: no PNG, JPEG or WebP file in this folder" in capsys.readouterr().err
 
 
 def test_images_are_read_as_in_training(tmp_path: Path) -> None:
@@ -136,6 +137,11 @@ def test_predictions_for_a_table_are_written_as_json(
     assert [answer["input"] for answer in answers] == ["rows.csv:2", "rows.csv:3"]
     Path("rows.csv").write_text("1,2\n")
     assert printed(capsys, "predict", str(run), "rows.csv", code=1) == ""
+
+
+def test_prediction_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
+    write_rows([{"prediction": math.nan}], tmp_path / "answers.json")
+    assert (tmp_path / "answers.json").read_text() == '[\n  {\n    "prediction": null\n  }\n]\n'
 
 
 def test_unknown_output_format_is_rejected(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +214,7 @@ def test_evaluate_matches_the_columns_of_another_table(
     assert found["metrics"] == results(table_run)["test"]
     Path("other.csv").write_text(f"a,c,kind\n{TABLE}")
     assert cli.main(["evaluate", str(table_run), "dataset.path=other.csv"]) == 2
-    assert "not those of the training (a, b): missing: b; unknown: c" in capsys.readouterr().err
+    assert "not those of the training data (a, b): missing: b; unknown: c" in capsys.readouterr().err
 
 
 def test_checkpoint_without_column_names_can_be_used(

@@ -1,29 +1,33 @@
+import io
 import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from conftest import TINY
 from helpers import checkpoint, equal, metrics_table, results, scalars
 from runner import cli
 from runner.config.schema import Config
-from runner.machine.distributed import ALONE, World
+from runner.machine.distributed import World
 from runner.runs import final_test, messages
 from runner.runs import run as run_module
+from runner.runs.folder import make_run_folder
+from runner.runs.request import Request
+from runner.task import Classification, Task
 from runner.tracking import results as results_module
 from runner.tracking.results import Results
 from runner.tracking.tracker import Tracker
-from runner.training import checkpoint as checkpoint_module
-from runner.training import resume
 from runner.training.evaluate import predict
-from runner.training.resume import assemble
+from runner.training.saving import checkpoint as checkpoint_module
+from runner.training.saving import resume
 
 # One epoch of the tiny run is 6 steps: 1,295 samples in batches of 256.
 EVERYTHING = [
@@ -73,7 +77,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals]
 def test_signal_interrupts_the_run_even_if_a_library_raises_its_own_error(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def build_with_failing_cleanup(*arguments: Any) -> None:
+    def build_with_failing_cleanup(*arguments: Any, **named: Any) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
@@ -87,7 +91,7 @@ def test_signal_interrupts_the_run_even_if_a_library_raises_its_own_error(
 
 
 def test_signal_while_a_failure_is_reported_interrupts_the_run(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(*arguments: Any) -> None:
+    def no_memory(*arguments: Any, **named: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(resume, "build", no_memory)
@@ -97,17 +101,23 @@ def test_signal_while_a_failure_is_reported_interrupts_the_run(workdir: Path, mo
     assert results(folder)["status"] == "interrupted"
 
 
-@pytest.mark.usefixtures("twins")
 def test_rank_0_can_be_stopped_alone_during_the_final_test(
-    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    on_ranks: Callable[..., list[Any]], tiny: Callable[..., Config], workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def predict_after_signal(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
         return predict(*arguments)
 
-    monkeypatch.setattr(final_test, "predict", predict_after_signal)
-    monkeypatch.setattr(run_module, "joined", lambda device: nullcontext(World(0, 2)))
-    folder = runner(code=143)
+    def train(world: World) -> int:
+        monkeypatch.setattr(run_module, "join", lambda *arguments: world)
+        monkeypatch.setattr(run_module, "leave_group", lambda world: None)
+        monkeypatch.setattr(run_module, "end_process", lambda code: code)
+        monkeypatch.setattr(final_test, "predict", predict_after_signal)
+        sys.stdout = io.StringIO()
+        return run_module.run(Request(tiny()), lambda: make_run_folder(workdir, "stopped"))
+
+    assert on_ranks(train) == [143, 0]
+    (folder,) = workdir.glob("*/*_stopped")
     assert results(folder)["status"] == "interrupted"
     assert results(folder)["epoch"] == 2
 
@@ -148,7 +158,7 @@ def test_run_folder_contains_all_files(workdir: Path) -> None:
     (folder,) = workdir.glob("outputs/*/*")
     assert folder.name.endswith("_first_run")
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    events = {path for path in found if path.startswith("tensorboard/events.out.tfevents.")}
+    events = {path for path in found if path.startswith("events.out.tfevents.")}
     assert len(events) == 1
     assert found - events == {
         "config.yaml",
@@ -172,7 +182,7 @@ def test_completed_run_records_its_results(runner: Callable[..., Path]) -> None:
     values = results(runner("optim.lr=0.1", "seed=0"))
     assert set(values) == {
         *("schema", "name", "status", "error", "overrides", "seed", "epoch", "step", "train", "val", "test", "best"),
-        *("fit", "parameters", "seconds", "samples_per_second", "started", "finished", "resumed"),
+        *("fit", "parameters", "seconds", "samples_per_second", "started", "finished", "resumed", "changed"),
     }
     assert (values["status"], values["error"], values["seed"], values["resumed"]) == ("completed", None, 0, 0)
     assert (values["epoch"], values["step"], values["parameters"]) == (2, 12, 64 * 16 + 16 + 160 + 10)
@@ -193,6 +203,7 @@ def test_metrics_csv_has_one_row_per_epoch(runner: Callable[..., Path]) -> None:
 
 def test_tensorboard_shows_curves_texts_and_hyperparameters_of_the_run(runner: Callable[..., Path]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
     folder = runner("trainer.log_every=4")
     steps: dict[str, list[int]] = {}
@@ -203,10 +214,10 @@ def test_tensorboard_shows_curves_texts_and_hyperparameters_of_the_run(runner: C
         **{tag: [6, 12] for tag in ("val/loss", "val/accuracy")},
         **{tag: [12] for tag in ("test/loss", "test/accuracy")},
     }
-    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    board = EventAccumulator(str(folder)).Reload()
     assert {"model/text_summary", "config/text_summary"} <= set(board.Tags()["tensors"])
     assert "_hparams_/session_start_info" in board.summary_metadata
-    assert [path.name for path in (folder / "tensorboard").iterdir() if path.is_dir()] == []
+    assert list(EventMultiplexer().AddRunsFromDirectory(str(folder.parent)).Runs()) == [folder.name]
 
 
 def test_logged_loss_is_the_mean_since_the_last_log(runner: Callable[..., Path]) -> None:
@@ -238,6 +249,20 @@ def test_streamed_and_in_memory_runs_are_equal_bit_for_bit(runner: Callable[...,
         assert metrics_table(streamed) == metrics_table(in_memory)
 
 
+TRANSFORMED = [*EVERYTHING, "dataset.transforms=[{name: RandomResizedCrop, size: 8, scale: [0.5, 1.0]}, RandomInvert]"]
+
+
+def test_transformed_run_stopped_in_its_second_epoch_resumes_bit_for_bit_with_other_workers(
+    runner: Callable[..., Path], interrupt: Callable[..., None]
+) -> None:
+    undisturbed = runner(*TRANSFORMED)
+    interrupt(9)
+    stopped = runner(*TRANSFORMED, code=143)
+    assert cli.main(["resume", str(stopped), "dataset.in_memory=false", "dataset.workers=2"]) == 0
+    assert equal(checkpoint(stopped), checkpoint(undisturbed))
+    assert metrics_table(stopped) == metrics_table(undisturbed)
+
+
 @pytest.mark.parametrize("step", [1, 6, 9, 15, 16, 18])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_stopped_run_resumes_bit_for_bit(
@@ -265,6 +290,10 @@ def test_run_stopped_during_validation_resumes_bit_for_bit(
 ) -> None:
     from runner.training import evaluate as train
 
+    def noisy(self: Task, loss_fn: nn.Module, outputs: Tensor, targets: Tensor, inputs: Tensor) -> Tensor:
+        return loss_fn(outputs + torch.randn_like(outputs), targets)
+
+    monkeypatch.setattr(Classification, "loss", noisy)
     variant = ["trainer.validate_every='4 steps'", "dataset.folds=2", "dataset.fold=0", "trainer.eval_batch_size=16"]
     undisturbed = runner(*variant)
     predict, calls = train.predict, []
@@ -276,11 +305,10 @@ def test_run_stopped_during_validation_resumes_bit_for_bit(
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr(train, "predict", and_signal)
-    stopped = runner(*variant, code=143)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "predict", and_signal)
+        stopped = runner(*variant, code=143)
     assert checkpoint(stopped)["next"] == "validate"
-    monkeypatch.undo()
-    os.chdir(stopped.parents[2])
     assert cli.main(["resume", str(stopped)]) == 0
     one, other = checkpoint(stopped), checkpoint(undisturbed)
     assert [key for key in one if not equal(one[key], other[key])] == []
@@ -379,10 +407,14 @@ def test_diverging_run_stops_before_the_update(runner: Callable[..., Path]) -> N
     good = checkpoint(folder)
     assert all(bool(torch.isfinite(tensor).all()) for tensor in good["model"].values())
     assert f"step {good['step'] + 1}:" in values["error"]["message"]
-    assert "Traceback" in (folder / "run.log").read_text()
+    log = (folder / "run.log").read_text()
+    assert "Traceback" in log
+    assert f"restart  add init.from={folder.relative_to(Path.cwd())}/checkpoints/last.pt and a lower optim.lr" in log
 
 
-def test_failed_run_logs_its_traceback(workdir: Path, runner: Callable[..., Path]) -> None:
+def test_failed_run_logs_its_traceback(
+    workdir: Path, runner: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     (workdir / "failing_plugin.py").write_text(
         "import torch\n"
         "from runner.registry import LOSSES\n"
@@ -404,6 +436,8 @@ def test_failed_run_logs_its_traceback(workdir: Path, runner: Callable[..., Path
     )
     assert values["finished"] is not None
     assert "failing_plugin.py" in (folder / "run.log").read_text()
+    where, log = "(failing_plugin.py:6 in forward)", folder.relative_to(workdir) / "run.log"
+    assert f"ZeroDivisionError: no such batch {where}\n       the traceback is in {log}\n" in capsys.readouterr().out
 
 
 def test_environment_is_recorded(runner: Callable[..., Path]) -> None:
@@ -569,18 +603,13 @@ def test_overloaded_machine_is_detected(monkeypatch: pytest.MonkeyPatch, load: f
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_run_with_several_threads_gets_a_hint_on_an_overloaded_machine(
-    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, threads: int
+def test_run_with_several_threads_gets_a_hint_before_it_trains_on_an_overloaded_machine(
+    runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], threads: int
 ) -> None:
-    parts, state = assemble(tiny(), ALONE, None)
     monkeypatch.setattr(messages, "is_overloaded", lambda: True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    lines = messages.details(parts, state, torch.zeros(1, 10), torch.zeros(1, dtype=torch.long))
-    assert any("device.threads=1" in line for line in lines) is (threads > 1)
-
-
-def test_parts_are_wrapped_into_lines() -> None:
-    parts = [f"{number} 1.00" for number in range(10)]
-    first, second = messages.packed("recall   ", parts)
-    assert (len(first) <= 80, second) == (True, "         9 1.00")
-    assert messages.packed("recall   ", parts[:1]) == ["recall   0 1.00"]
+    runner()
+    before, _, after = capsys.readouterr().out.partition("epoch   1")
+    hint = "hint     other programs use all cores: device.threads=1"
+    assert (hint in before) is (threads > 1)
+    assert hint not in after

@@ -33,6 +33,11 @@ def test_csv_without_rows_is_empty() -> None:
     assert as_csv([]) == ""
 
 
+def test_wide_characters_take_two_columns() -> None:
+    assert text_table([{"name": "数据", "b": 1}, {"name": "data", "b": 2}]) == ["name  b", "数据  1", "data  2"]
+    assert [cut("文" * 10, width) for width in (20, 19, 18)] == ["文" * 10, "…" + "文" * 9, "…" + "文" * 8]
+
+
 def test_table_fits_a_width() -> None:
     rows = [
         {"run": f"a/very/long/path/{n}", "loss": 0.5, "text": "x" * 99, "more": 1, "last": "a\x1b\nb"} for n in (1, 2)

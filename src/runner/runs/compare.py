@@ -3,19 +3,24 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from runner.errors import ConfigError, nearest
 from runner.runs.found import Run, differing, typed_keys
 from runner.runs.tables import REPEATS, Group, Outcome, columns, group_repeats, without
+from runner.runs.verdict import groups as judged
+from runner.runs.verdict.groups import Verdict
+from runner.runs.verdict.judge import verdicts
+from runner.runs.verdict.scores import Entry, mode_of
 from runner.tracking.results import DONE
 
-MORE_IS_BETTER = ("accuracy", "r2")
 # fmt: off
 MINOR = (  # prefixes of keys that do not change the result of a run; these are shown only if they were typed
     "logger.", "trainer.log_every", "trainer.profile", "trainer.eval_batch_size", "trainer.checkpoint.every_",
-    "trainer.checkpoint.keep_last", "dataset.root", "dataset.workers", "dataset.in_memory", "optim.fused",
+    "trainer.checkpoint.keep_last", "dataset.root", "dataset.workers", "dataset.in_memory", "dataset.cache",
+    "optim.fused",
 )
 # fmt: on
 
@@ -31,6 +36,7 @@ class Comparison:
         self.runs = list(runs)
         self.keys = differing(run.config for run in self.runs if run.config)
         self.chosen: list[str] | None = None
+        self.metric: str | None = None
 
     def row(self, run: Run, keys: Sequence[str] | None = None) -> dict[str, Any]:
         """Return a run's status, metrics, config values and seconds, by column.
@@ -116,6 +122,59 @@ class Comparison:
             for group in groups
         ]
 
+    def choose_metric(self, name: str) -> None:
+        """Choose the metric of the verdicts, such as test/accuracy.
+
+        Raises:
+            ConfigError: no run has it.
+        """
+        known: dict[str, None] = {}
+        for run in self.runs:
+            known |= dict.fromkeys([str((run.results.get("best") or {"metric": "val/loss"})["metric"])])
+            parts = ((part, run.results.get(part) or {}) for part in ("val", "test", "train"))
+            known |= dict.fromkeys(f"{part}/{key}" for part, values in parts for key in values)
+        if name not in known:
+            raise ConfigError(f"--metric: found {name!r}; {nearest(name, known)}")
+        self.metric = name
+
+    def entries(self) -> list[Entry]:
+        """Return the runs as the verdicts compare them, without those whose config is damaged."""
+        return [
+            Entry(
+                run.name,
+                {key: run.config.get(key) for key in self.keys},
+                run.config,
+                run.status,
+                run.results,
+                run.raced,
+            )
+            for run in self.runs
+            if run.config
+        ]
+
+    @cached_property
+    def metrics(self) -> dict[str, bool]:
+        """The columns with metrics, and whether more of each is better."""
+        entries = self.entries()
+        names = dict.fromkeys(name for run in self.runs for name in run.metrics)
+        return {name: mode_of(name, entries) == "max" for name in names}
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict about the groups of runs on each dataset, that of the most runs first."""
+        return [self.labeled(verdict) for verdict in verdicts(self.entries(), self.metric)]
+
+    def labeled(self, verdict: Verdict) -> Verdict:
+        """Return a verdict whose groups have only the main keys in which they differ, if these tell them apart."""
+        keys = differing(group.values for group in verdict.groups)
+        main = [key for key in self.main_keys if key in keys]
+        labels = {json.dumps([group.values.get(key) for key in main], default=str) for group in verdict.groups}
+        shown = main if len(labels) == len(verdict.groups) else keys
+
+        def label(group: judged.Group) -> judged.Group:
+            return replace(group, values={key: group.values.get(key) for key in shown})
+
+        return replace(verdict, groups=[label(group) for group in verdict.groups])
+
     def sort(self, key: str | None) -> None:
         """Sort the runs by a column, the best first and empty cells last.
 
@@ -131,7 +190,7 @@ class Comparison:
             key = next((name for name in names if name.startswith("best ")), "run")
         if key not in names:
             raise ConfigError(f"--sort: found {key!r}; {nearest(key, names)}")
-        sign = -1 if key.endswith(MORE_IS_BETTER) else 1
+        sign = -1 if self.metrics.get(key) else 1
 
         def rank(run: Run) -> tuple[int, float, str]:
             value = self.row(run).get(key)

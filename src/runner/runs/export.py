@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from runner.config.schema import Config
-from runner.errors import ConfigError, RunnerError
+from runner.errors import ConfigError, RunnerError, install
 from runner.machine.files import write_atomically
-from runner.runs.predict import trained
+from runner.runs.predict import load_trained
 from runner.training.parts import Parts
 
 
@@ -24,20 +24,22 @@ class Standalone(nn.Module):
         model: model that takes normalized inputs.
         mean: mean of the inputs, broadcastable to them; uint8 inputs are divided by 255 first.
         std: standard deviation of the inputs, broadcastable to them.
-        bytes_in: whether the inputs are uint8.
+        is_uint8: whether the inputs are uint8.
     """
 
-    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, bytes_in: bool) -> None:
+    def __init__(self, model: nn.Module, mean: Tensor, std: Tensor, is_uint8: bool) -> None:
         super().__init__()
         self.mean: Tensor
         self.std: Tensor
-        self.model, self.bytes_in = model, bytes_in
+        self.model, self.is_uint8 = model, is_uint8
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs [B, F] for raw inputs [B, *in_shape], uint8 or float."""
-        scaled = inputs.float() / 255 if self.bytes_in else inputs
+        if not (self.is_uint8 or inputs.is_floating_point()):
+            return self.model(inputs)  # tokens
+        scaled = inputs.float() / 255 if self.is_uint8 else inputs
         return self.model((scaled - self.mean) / self.std)
 
 
@@ -62,13 +64,17 @@ def export_run(config: Config, folder: Path, checkpoint: str, kind: str, output:
     try:
         importlib.import_module(package)
     except ImportError as error:
+        raise ConfigError(f"--format {kind}: package {error.name} is not installed; {install('export')}") from error
+    parts, path = load_trained(config, folder, checkpoint)
+    parts.eval_model.eval()
+    inputs = parts.test.raw(torch.arange(min(2, len(parts.test.source))))
+    if not isinstance(inputs, Tensor):
         raise ConfigError(
-            f"--format {kind}: package {error.name} is not installed; run pip install 'runner[export]'"
-        ) from error
-    parts, path = trained(config, folder, checkpoint)
-    parts.judged.eval()
-    inputs = parts.test.raw(torch.arange(min(2, len(parts.test.source)))).cpu()
-    model = parts.judged.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            f"--format {kind}: model={config.model.name} takes a tuple or dict of inputs; only models of one tensor "
+            "can be exported; its state dict is under the key `model` of the checkpoint"
+        )
+    inputs = inputs.cpu()
+    model = parts.eval_model.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     module = Standalone(model, parts.test.mean.cpu(), parts.test.std.cpu(), inputs.dtype == torch.uint8).eval()
     target = (output or folder / "export" / f"model{suffix}").absolute()
     description = describe(parts, path, kind, inputs)
@@ -92,7 +98,7 @@ def describe(parts: Parts, checkpoint: Path, kind: str, inputs: Tensor) -> dict[
         "checkpoint": str(checkpoint),
         "model": {"name": parts.config.model.name, **parts.config.model.values},
         "input": {"name": "inputs", "shape": ["batch", *parts.spec.in_shape], "dtype": dtype},
-        "normalise": {
+        "normalize": {
             "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
             "mean": parts.test.mean.flatten().tolist(),
             "std": parts.test.std.flatten().tolist(),
@@ -100,7 +106,7 @@ def describe(parts: Parts, checkpoint: Path, kind: str, inputs: Tensor) -> dict[
         },
         "output": {
             "name": "outputs",
-            "shape": ["batch", parts.spec.out_features],
+            "shape": ["batch", *(parts.task.out_shape() or [parts.spec.out_features])],
             "task": parts.spec.task,
             "rescale": {"std": parts.spec.target_std, "mean": parts.spec.target_mean, "inside": kind != "safetensors"},
         },
@@ -118,7 +124,7 @@ def write_safetensors(module: Standalone, inputs: Tensor, target: Path, descript
 
 def write_torch_export(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
     """Write the model as a program of torch.export, traced with the inputs."""
-    torch.export.save(exported(module, inputs), target)
+    torch.export.save(export_program(module, inputs), target)
 
 
 def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: dict[str, Any]) -> None:
@@ -126,13 +132,13 @@ def write_onnx(module: Standalone, inputs: Tensor, target: Path, description: di
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings inside the exporter
         program = torch.onnx.export(
-            exported(module, inputs), input_names=["inputs"], output_names=["outputs"], dynamo=True, verbose=False
+            export_program(module, inputs), input_names=["inputs"], output_names=["outputs"], dynamo=True, verbose=False
         )
     assert program is not None
     program.save(str(target))
 
 
-def exported(module: Standalone, inputs: Tensor) -> torch.export.ExportedProgram:
+def export_program(module: Standalone, inputs: Tensor) -> torch.export.ExportedProgram:
     """Return the model as an exported program with a dynamic batch size."""
     return torch.export.export(module, (inputs,), dynamic_shapes={"inputs": {0: torch.export.Dim("batch")}})
 

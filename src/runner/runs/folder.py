@@ -1,5 +1,6 @@
 """Run folders: each is created by one process only, and locked while a process uses it."""
 
+import fcntl
 import json
 import os
 import re
@@ -70,8 +71,12 @@ def fill_run_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold the lock of a run folder. The operating system releases it if the process dies.
+
+    Args:
+        folder: the run folder.
+        wait: seconds to wait while another process holds the lock.
 
     Raises:
         ConfigError: another process uses the folder, or it cannot be locked.
@@ -80,7 +85,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     with ExitStack() as stack:
         try:
-            stack.enter_context(system_lock(path, wait=False))
+            stack.enter_context(system_lock(path, wait))
         except Timeout:
             raise ConfigError(f"{folder}: in use by another process: {_owner(path)}") from None
         except OSError as error:
@@ -90,6 +95,22 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise RunnerError(f"{folder}: cannot be written: {error.strerror}") from error
         yield
+
+
+def check_unused(folder: Path) -> None:
+    """Check that no process uses a run folder, without writing to it.
+
+    Raises:
+        ConfigError: another process uses it.
+    """
+    path = folder / ".lock"
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{folder}: in use by another process: {_owner(path)}; wait until it has ended") from None
+    except OSError:  # there is no lock, or the file system has none
+        return
 
 
 def _owner(lock: Path) -> str:

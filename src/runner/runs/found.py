@@ -16,6 +16,16 @@ from runner.tracking.results import FILE, read_results
 IGNORED = ("name", "output_dir", "dry_run", "plugins", "sweep.", "device.threads")  # keys that do not change results
 
 
+def not_a_run(folder: Path) -> str:
+    """Return why a folder is not a run folder, with the newest run below it if there is one."""
+    if not folder.is_dir():
+        return f"{folder}: not a run folder: there is no such folder"
+    runs = [path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{FILE}")]
+    newest = max(runs, key=lambda run: run.stat().st_mtime, default=None)
+    hint = "" if newest is None else f"; the newest run in it: {newest}"
+    return f"{folder}: not a run folder: it has no config.yaml{hint}"
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder, as far as it can be read.
@@ -26,6 +36,7 @@ class Run:
         status: status in results.json, or which file is damaged.
         config: config values by dotted key, without those that do not change results; empty if config.yaml is damaged.
         results: contents of results.json; empty if it is damaged.
+        raced: whether the run belongs to a race.
     """
 
     folder: Path
@@ -33,6 +44,7 @@ class Run:
     status: str
     config: Mapping[str, Any]
     results: Mapping[str, Any]
+    raced: bool = False
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -66,14 +78,15 @@ def find_runs(folders: Iterable[Path]) -> list[Run]:
             raise ConfigError(f"{folder}: no such folder")
         runs = list(_walk(folder.absolute()))
         if not runs:
-            raise ConfigError(f"{folder}: contains no runs: no folder in it has a {FILE} or a config.yaml")
+            raise ConfigError(f"{folder}: contains no runs: no folder in it has a {FILE}")
         found |= dict.fromkeys(runs)
     common = _common_parent(list(found))
     return [read_run(folder, str(folder.relative_to(common))) for folder in found]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    if (folder / FILE).exists() or (folder / "config.yaml").exists():
+    # Other folders may also contain a config.yaml, such as conf/.
+    if (folder / FILE).exists() or ((folder / "config.yaml").exists() and (folder / "checkpoints").exists()):
         yield folder
         return
     for each in sorted(folder.iterdir()):
@@ -89,16 +102,22 @@ def _common_parent(folders: Sequence[Path]) -> Path:
 
 def read_run(folder: Path, name: str) -> Run:
     """Read a run folder in any state."""
-    results = read_results(folder)
-    try:
-        values = read_yaml(folder / "config.yaml")
-        config = flatten(values) if isinstance(values, dict) else {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        config = {}
+    results, config = read_results(folder), read_config(folder)
     damaged = f"damaged: {FILE}" if (folder / FILE).exists() else f"damaged: no {FILE}"
     status = results.get("status", damaged) if config else "damaged: no config.yaml"
     relevant = {key: value for key, value in config.items() if not key.startswith(IGNORED)}
-    return Run(folder, name, status, relevant, results)
+    return Run(folder, name, status, relevant, results, config.get("sweep.race.max_seeds") is not None)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config of a run folder by dotted key; empty if it is damaged, or not the config of a run."""
+    try:
+        values = read_yaml(folder / "config.yaml")
+        config = flatten(values) if isinstance(values, dict) else {}
+        json.dumps(config)  # raises TypeError for values that no config of a run has, such as dates
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError):
+        return {}
+    return config
 
 
 def differing(configs: Iterable[Mapping[str, Any]]) -> list[str]:

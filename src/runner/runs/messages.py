@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch import Tensor
 from runner.config.compose import read_overrides
 from runner.config.schema import Config
 from runner.machine.device import describe
-from runner.tracking.console import relative
-from runner.tracking.results import DONE, Results
+from runner.tracking.console import in_shell, pack, relative
+from runner.tracking.events import logged
+from runner.tracking.results import DONE, Results, outcome
 from runner.tracking.summary import count_parameters
 from runner.training.parts import Parts
 from runner.training.state import TrainState
@@ -36,12 +37,32 @@ def announce(trainer: Trainer, folder: Path) -> None:
         f"train    {config.loss.name}, {config.optim.name}, {parts.total_steps:,} steps of {samples:,} samples",
     ]
     for group in parts.optimizer.param_groups if config.optim.groups else []:
-        own = " ".join(f"{key} {group[key]}" for key in own_keys(config))
+        own = " ".join(f"{key} {group[key]}" for key in own_keys(config) if key in group)
         lines.append(f"group    {own}: {', '.join(names_of(parts, group['params']))}")
     if state.step:
         lines.append(f"resumed  after step {state.step:,}, epoch {state.epoch}")
-    for line in lines:
+    if parts.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
+        lines.append("hint     other programs use all cores: device.threads=1 may be much faster")
+    start = logged("started", **facts_of(trainer, folder), overrides=typed, parameters=parameters)
+    log.info(lines[0], extra=start)
+    for line in lines[1:]:
         log.info(line)
+
+
+def facts_of(trainer: Trainer, folder: Path) -> dict[str, Any]:
+    """Return what a program may want to know at the start of a run."""
+    parts, state = trainer.parts, trainer.state
+    samples = {name: len(getattr(parts, name).source) for name in ("train", "val", "test")}
+    return {
+        "folder": str(folder),
+        "name": parts.config.name,
+        "device": str(parts.device),
+        "processes": parts.world.size,
+        "samples": samples,
+        "epoch": state.epoch,
+        "step": state.step,
+        "steps": parts.total_steps,
+    }
 
 
 def own_keys(config: Config) -> list[str]:
@@ -54,13 +75,13 @@ def names_of(parts: Parts, parameters: list[Tensor]) -> list[str]:
     return [name for name, parameter in parts.model.named_parameters() if any(parameter is p for p in parameters)]
 
 
-def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -> list[str]:
+def details(parts: Parts, state: TrainState, outputs: Any, targets: Any) -> list[str]:
     """Return lines about the speed, the recall per class, and the weights of tiny models.
 
     Args:
         parts: parts of the run.
         state: state after training.
-        outputs: outputs for the test split.
+        outputs: outputs for the test split; None: they were too many to keep.
         targets: targets of the test split.
     """
     waiting = state.data_seconds / max(state.seconds, 1e-9)
@@ -68,16 +89,14 @@ def details(parts: Parts, state: TrainState, outputs: Tensor, targets: Tensor) -
         f"speed    {1e6 * state.seconds / max(state.step, 1):,.0f} microseconds per step, with validation and saving",
         f"waiting  {waiting:.1%} of the time for data",
     ]
-    if parts.device.type == "cpu" and torch.get_num_threads() > 1 and is_overloaded():
-        lines.append("hint     more runs than cores on this machine: device.threads=1 makes each of them faster")
-    if waiting > 0.2 and not parts.config.dataset.in_memory:
-        lines.append("hint     more dataset.workers read faster; device.threads=1 leaves them the other cores")
-    if parts.spec.task == "classification" and len(parts.spec.classes) <= 20:
-        right = torch.bincount(targets[outputs.argmax(1) == targets], minlength=len(parts.spec.classes))
-        recall = right / torch.bincount(targets, minlength=len(parts.spec.classes)).clamp(min=1)
-        lines += packed("recall   ", [f"{name} {r:.2f}" for name, r in zip(parts.spec.classes, recall, strict=True)])
+    if waiting > 0.2 and (not parts.config.dataset.in_memory or parts.config.dataset.transforms):
+        lines.append("hint     set more dataset.workers to load faster; device.threads=1 leaves them the other cores")
+    if outputs is not None and 0 < len(parts.spec.classes) <= 20:
+        for name, values in parts.task.per_class(outputs, targets).items():
+            pairs = zip(parts.spec.classes, values.tolist(), strict=True)
+            lines += pack(f"{name:<9}", [f"{each} {value:.2f}" for each, value in pairs])
     if count_parameters(parts.model) <= 16:
-        for name, parameter in parts.judged.named_parameters():
+        for name, parameter in parts.eval_model.named_parameters():
             lines.append(f"learned  {name} = {', '.join(f'{value:.4f}' for value in parameter.flatten().tolist())}")
     return lines
 
@@ -87,25 +106,16 @@ def is_overloaded() -> bool:
     return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.25 * (os.cpu_count() or 1)
 
 
-def packed(head: str, parts: Sequence[str], width: int = 80) -> list[str]:
-    """Wrap parts into lines of at most `width` characters, aligned after `head`."""
-    lines = [head + parts[0]]
-    for part in parts[1:]:
-        if len(lines[-1]) + 2 + len(part) <= width:
-            lines[-1] += f"  {part}"
-        else:
-            lines.append(" " * len(head) + part)
-    return lines
-
-
-def log_outcome(results: Results, folder: Path) -> None:
+def log_outcome(results: Results, folder: Path, exit_code: int) -> None:
     """Log the status, the folder, and the commands to use next."""
-    status, folder = results.values["status"], relative(folder)
-    log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], folder)
-    if status == "diverged":
-        return  # a resume without changes would diverge again
-    if status in DONE:
-        log.info("look     tensorboard --logdir %s", folder)
-        log.info("compare  python -m runner compare %s", folder.parent)
+    end = logged("ended", **outcome(results.values, folder, exit_code))
+    status = results.values["status"]
+    log.info("%s in %.1f s: %s", status, results.values["seconds"]["total"], relative(folder), extra=end)
+    if status == "diverged":  # a resume without changes would diverge again
+        if (last := folder / "checkpoints" / "last.pt").exists():
+            log.info("restart  add init.from=%s and a lower optim.lr to the command", in_shell(last))
+    elif status in DONE:
+        log.info("look     tensorboard --logdir %s", in_shell(folder))
+        log.info("compare  python -m runner compare %s", in_shell(folder.parent))
     else:
-        log.info("resume   python -m runner resume %s", folder)
+        log.info("resume   python -m runner resume %s", in_shell(folder))

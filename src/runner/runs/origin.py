@@ -8,7 +8,7 @@ from pathlib import Path
 from runner.config.schema import Config
 from runner.errors import ConfigError
 
-PATHS = ("root", "path")  # dataset keys
+PATHS = ("root", "path", "cache")  # dataset keys
 
 
 def started_in(folder: Path) -> Path | None:
@@ -40,11 +40,19 @@ def with_paths_of(folder: Path, config: Config, overrides: Sequence[str] = ()) -
     return config.model_copy(update={"dataset": config.dataset.model_copy(update=found)}) if found else config
 
 
-def with_origin(folder: Path, error: ConfigError) -> ConfigError:
-    """Return the error with the directory in which the run was started, if missing files or plugins may be there."""
+def with_origin(folder: Path, error: ConfigError, frozen: bool = False) -> ConfigError:
+    """Return the error with the directory in which the run was started, if missing files or plugins may be there.
+
+    Args:
+        folder: the run folder.
+        error: what is wrong with the config of the run.
+        frozen: whether its values cannot be set, because it is a job of a sweep.
+    """
     start = started_in(folder)
     missing = any(line.startswith("plugins: ") or "there is no such" in line for line in error.problems)
     if start is None or start == Path.cwd() or not missing:
         return error
-    hint = f"the run was started in {start}: run this command there, or set dataset.root or dataset.path"
+    hint = f"the run was started in {start}: run this command there"
+    if not frozen and any("there is no such" in line for line in error.problems):
+        hint += ", or set dataset.root or dataset.path"
     return ConfigError(*error.problems, hint)

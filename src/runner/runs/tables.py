@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from rich.cells import cell_len
+
 REPEATS = ("seed", "dataset.seed", "dataset.fold")  # runs that differ only in these keys are repeats
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # characters that begin a formula in spreadsheets
 LONGEST_CELL = 24  # characters
@@ -159,8 +161,11 @@ def text_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = 
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines
+    )
+    return ["  ".join(line).rstrip() for line in padded]
 
 
 def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[str], list[str]]:
@@ -178,7 +183,7 @@ def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[st
     cells = [[cut(cell, most) for cell in column] for column, most in zip(cells, longest, strict=True)]
     fitting, room = 0, width + 2
     for column in cells:
-        room -= max(map(len, column)) + 2
+        room -= max(map(cell_len, column)) + 2
         if room < 0:
             break
         fitting += 1
@@ -186,5 +191,10 @@ def fitted_table(rows: Sequence[Mapping[str, Any]], width: int) -> tuple[list[st
 
 
 def cut(text: str, longest: int) -> str:
-    """Return a text, or its end after an ellipsis if it is longer than `longest`."""
-    return text if len(text) <= longest else "…" + text[len(text) - longest + 1 :]
+    """Return a text, or its end after an ellipsis if it is wider than `longest` columns of a terminal."""
+    if cell_len(text) <= longest:
+        return text
+    end = text[max(0, len(text) - longest + 1) :]
+    while cell_len(end) >= longest and end:  # Chinese characters take two columns
+        end = end[1:]
+    return "…" + end
