@@ -29,6 +29,7 @@ class Deadly(nn.Module):
         return self.die(outputs) if self.batches == 20 else outputs
 
     def die(self, outputs: Tensor) -> Tensor:
+        rank = os.environ.get("RANK", "0")
         match self.death:
             case "raise":
                 raise ValueError("on purpose")
@@ -41,6 +42,15 @@ class Deadly(nn.Module):
                 os._exit(0)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "kill rank 0" if rank == "0":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "kill rank 1 once" if rank == "1" and not os.path.exists(self.marker):  # noqa: PTH110
+                open(self.marker, "x").close()  # noqa: PTH123
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "raise in rank 1" if rank == "1":
+                raise ValueError("on purpose")
+            case "hang in rank 1" if rank == "1":
+                time.sleep(1000)
             case "segfault":
                 ctypes.string_at(0)
             case "memory":

@@ -14,8 +14,8 @@ from conftest import TINY
 from helpers import finish, metrics_table, results, start
 from runner import cli
 from runner.config.compose import compose_config
+from runner.sweep.execution.machine import cores
 from runner.sweep.jobs import Sweep
-from runner.sweep.machine import cores
 from runner.sweep.plan import wrong_directions
 
 
@@ -120,7 +120,7 @@ def test_jobs_are_named_by_the_swept_keys_only(sweep: Callable[..., Path]) -> No
         (["sweep.zip=true", "optim.lr=0.1,0.2", "seed=1,2,3"], ["sweep.zip: pairs"]),
         (["sweep.file=none.yaml"], ["sweep.file: none.yaml cannot be read"]),
         (["loss=mse,nosuch,cross_entropy"], ["loss: found 'nosuch'"]),
-        (["optim.lr=0.1,0.2", "dataset=digits,parabola"], ["cross_entropy compares classes", "in 2 of 4 jobs"]),
+        (["optim.lr=0.1,0.2", "dataset=digits,parabola"], ["cross_entropy needs class targets", "in 2 of 4 jobs"]),
         (
             ["model=a,b,c,d,e,f,g", "optim.lr=1,2"],
             [f"model: found '{name}'" for name in "abcdefg"] + ["in 2 of 14 jobs: model=g,optim.lr=1"],
@@ -171,13 +171,11 @@ def test_hparams_contain_the_swept_keys_and_add_no_run(sweep: Callable[..., Path
     folder = sweep("optim.lr=0.1,0.01")
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
     multiplexer.Reload()
-    assert set(multiplexer.Runs()) == {"optim.lr=0.1/tensorboard", "optim.lr=0.01/tensorboard"}
+    assert set(multiplexer.Runs()) == {"optim.lr=0.1", "optim.lr=0.01"}
     for run in multiplexer.Runs():
         content = multiplexer.SummaryMetadata(run, "_hparams_/session_start_info").plugin_data.content
         hparams = HParamsPluginData.FromString(content).session_start_info.hparams
-        assert {key: value.number_value for key, value in hparams.items()} == {
-            "optim.lr": float(run.split("/")[0].split("=")[1])
-        }
+        assert {key: value.number_value for key, value in hparams.items()} == {"optim.lr": float(run.split("=")[1])}
 
 
 def test_resuming_a_completed_sweep_changes_nothing(
@@ -315,6 +313,23 @@ def test_job_folder_that_cannot_be_created_affects_only_its_job(
     assert list(statuses(folder).values()) == ["waiting", "completed", "completed"]
 
 
+def test_job_that_cannot_be_started_ends_a_sweep_that_stops_on_errors(sweep: Callable[..., Path]) -> None:
+    folder = sweep("seed=0,1", "trainer.max_steps=1", "sweep.jobs=1", "sweep.on_error=stop")
+    for name in ("seed=0", "seed=1"):
+        shutil.rmtree(folder / name)
+    (folder / "seed=0").write_text("a file")
+    assert cli.main(["resume", str(folder)]) == 1
+    assert list(statuses(folder).values()) == ["waiting", "waiting"]
+
+
+def test_printed_commands_are_quoted_for_a_shell(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["-m", *TINY, "trainer.max_steps=1", "optim.lr=1e-3", "output_dir='my runs'"]) == 0
+    (folder,) = workdir.glob("my runs/*/*")
+    assert f"tensorboard --logdir '{folder.relative_to(workdir)}'" in capsys.readouterr().out
+    assert cli.main([*TINY, "trainer.max_steps=1", "output_dir='my runs'"]) == 0
+    assert f"python -m runner compare '{folder.parent.relative_to(workdir)}'" in capsys.readouterr().out
+
+
 def test_resume_without_remaining_jobs_updates_the_table(sweep: Callable[..., Path]) -> None:
     folder = sweep("seed=0,1", "trainer.max_steps=1")
     before = (folder / "sweep.csv").read_text()
@@ -392,9 +407,35 @@ def test_search_in_the_wrong_direction_is_rejected() -> None:
     assert wrong_directions(configs, {}) == {}
 
 
+def test_direction_of_a_search_may_be_a_list_of_one() -> None:
+    configs = {0: compose_config()}
+    assert wrong_directions(configs, {"direction": ["minimize"]}) == {}
+    assert (
+        "found maximize, but trainer.checkpoint.mode=min"
+        in wrong_directions(configs, {"direction": ["maximize"]})[0][0]
+    )
+
+
+def test_search_for_several_objectives_is_rejected() -> None:
+    problems = wrong_directions({0: compose_config()}, {"direction": ["minimize", "maximize"]})
+    assert problems[0] == [
+        "hydra.sweeper.direction: found 2 directions, but a search has a single objective, "
+        "trainer.checkpoint.metric=val/loss; allowed: minimize"
+    ]
+
+
 @pytest.mark.slow  # needs the extra optuna
 def test_search_is_checked_before_anything_starts(workdir: Path) -> None:
     best = ["trainer.checkpoint.metric=val/accuracy", "trainer.checkpoint.mode=max"]
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "optim.lr=interval(0.001,1)"]
     assert "set hydra.sweeper.direction=maximize" in finish(start("-m", *TINY, *best, *search, cwd=workdir), code=2)
     assert list(workdir.iterdir()) == []
+
+
+def test_command_that_repeats_a_job_names_its_config_files(workdir: Path, sweep: Callable[..., Path]) -> None:
+    (workdir / "own").mkdir()
+    (workdir / "own" / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
+    folder = sweep("--config-dir", "own", "--config-name", "mine", "optim.lr=0.1,0.2", "trainer.epochs=1")
+    job = Sweep.open(folder).jobs[0]
+    assert job.config.seed == 7
+    assert f"--config-dir {workdir / 'own'} --config-name mine " in job.command(job.overrides)

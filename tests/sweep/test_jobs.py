@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from runner.config.compose import compose_config
 from runner.config.schema import Sweep as Settings
 from runner.errors import ConfigError
-from runner.sweep.jobs import Job, Sweep, folder_name, list_jobs, read_job_file, swept_in
+from runner.sweep.jobs import Job, Sweep, expand_jobs, folder_name, read_job_file, swept_in
 
 
 def how(**values: object) -> Settings:
@@ -16,7 +16,7 @@ def how(**values: object) -> Settings:
 
 def test_lists_are_combined_with_the_last_one_varying_fastest() -> None:
     choices = {"seed": ["seed=0", "seed=1"], "optim": ["optim=adam"], "optim.lr": ["optim.lr=1", "optim.lr=2"]}
-    assert list_jobs(choices, how()) == [
+    assert expand_jobs(choices, how()) == [
         ["seed=0", "optim=adam", "optim.lr=1"],
         ["seed=0", "optim=adam", "optim.lr=2"],
         ["seed=1", "optim=adam", "optim.lr=1"],
@@ -26,7 +26,7 @@ def test_lists_are_combined_with_the_last_one_varying_fastest() -> None:
 
 def test_zipped_lists_are_paired() -> None:
     choices = {"seed": ["seed=0", "seed=1"], "optim": ["optim=adam"], "optim.lr": ["optim.lr=1", "optim.lr=2"]}
-    assert list_jobs(choices, how(zip=True)) == [
+    assert expand_jobs(choices, how(zip=True)) == [
         ["seed=0", "optim=adam", "optim.lr=1"],
         ["seed=1", "optim=adam", "optim.lr=2"],
     ]
@@ -35,7 +35,7 @@ def test_zipped_lists_are_paired() -> None:
 def test_zipped_lists_of_different_lengths_are_rejected() -> None:
     choices = {"seed": ["seed=0", "seed=1"], "optim.lr": ["optim.lr=1", "optim.lr=2", "optim.lr=3"]}
     with pytest.raises(ConfigError, match=r"sweep.zip: .* seed has 2, optim.lr has 3"):
-        list_jobs(choices, how(zip=True))
+        expand_jobs(choices, how(zip=True))
 
 
 def test_each_entry_of_a_job_file_is_a_job(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_each_entry_of_a_job_file_is_a_job(tmp_path: Path) -> None:
         ["optim=adam", "optim.lr=0.1"],
     ]
     assert read_job_file(path) == own
-    assert list_jobs({"seed": ["seed=0", "seed=1"]}, how(file=path)) == [
+    assert expand_jobs({"seed": ["seed=0", "seed=1"]}, how(file=path)) == [
         [seed, *each] for each in own for seed in ("seed=0", "seed=1")
     ]
 
@@ -132,6 +132,10 @@ def test_equal_names_are_numbered() -> None:
     for _ in range(3):
         taken.append(folder_name(["model.hidden=[1]"], taken))
     assert taken == ["model.hidden=_1", "model.hidden=_1-2", "model.hidden=_1-3"]
+
+
+def test_names_that_differ_only_in_case_are_numbered() -> None:
+    assert folder_name(["model.activation=ReLU"], ["model.activation=relu"]) == "model.activation=ReLU-2"
 
 
 def make(folder: Path) -> Sweep:

@@ -7,16 +7,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from runner.config.calling import describe_search
 from runner.config.compose import Composer
 from runner.config.schema import Config, flatten
 from runner.errors import ConfigError, SweepStopped
 from runner.machine.ranks import world_size
 from runner.runs.folder import make_folder, safe_name
-from runner.sweep import server
-from runner.sweep.jobs import Job, Sweep, folder_name, own
-from runner.sweep.machine import Machine
-from runner.sweep.screen import count
+from runner.sweep.execution import server
+from runner.sweep.execution.machine import Machine
+from runner.sweep.execution.tasks import count_tasks, unsupported
+from runner.sweep.jobs import Job, Sweep, folder_name, run_overrides, with_threads
+from runner.sweep.race.jobs import check_race, largest_round, unsupported_race
+from runner.sweep.report.screen import count
+from runner.sweep.search import Search
 from runner.tracking.console import console
+from runner.tracking.events import event
 
 
 @dataclass
@@ -54,35 +59,63 @@ def plan(
         ConfigError: a job cannot run; nothing was created.
         SweepStopped: it is a dry run; the jobs have been listed.
     """
-    refuse_torchrun()
+    check_no_torchrun()
     composed = compose_jobs(composer, overrides, [job.folder for job in sweep.jobs] if sweep else [])
     configs = composed.configs
-    refused, gpus = server.check(configs)
-    problems = composed.problems | refused
+    tasks = 1 if here else count_tasks(composer.master.hydra.launcher)
+    refused, gpus = server.check(configs, tasks)
+    problems = composed.problems | refused | unsupported(configs, tasks)
     problems |= differing_settings(configs) | wrong_directions(configs, composer.master.hydra.sweeper)
+    problems |= unsupported_race(configs, composer.master.hydra)
     if problems:
-        raise ConfigError(*merged(problems, composed.names))
+        raise ConfigError(*merge_problems(problems, composed.names))
 
     metrics = {(each.trainer.checkpoint.metric, each.trainer.checkpoint.mode) for each in configs.values()}
     if len(metrics) > 1:
-        console.print("warning: the jobs differ in trainer.checkpoint; the table uses that of the first job")
-    machine = Machine.share(configs[0].sweep.jobs, gpus, len(configs))
-    jobs, flags = [], ["--config-dir", composer.config_dir] if composer.config_dir else []
-    for number, config in configs.items():
+        console.warn("the jobs differ in trainer.checkpoint; the table uses that of the first job")
+    settings = configs[0].sweep
+    max_jobs = largest_round(len(configs), settings)
+    machine = Machine.share(settings.jobs, gpus if here else [], max_jobs, settings.processes)
+    jobs = freeze_jobs(composer, composed, overrides, machine.threads if here else None)
+    if settings.race.max_seeds is not None:
+        check_race(jobs)
+    if configs[0].dry_run:
+        print_jobs(jobs)
+        raise SweepStopped(exit_code=0)
+    if sweep is None:
+        found = describe_search(composer.master)
+        sweep = Sweep(make_sweep_folder(list(configs.values())), [], None if found is None else Search(**found))
+    sweep.jobs += jobs
+    sweep.save()
+    return sweep, jobs, machine
+
+
+def freeze_jobs(
+    composer: Composer, composed: Composed, overrides: Sequence[Sequence[str]], threads: int | None
+) -> list[Job]:
+    """Return the composed jobs.
+
+    Args:
+        composer: composes the configs.
+        composed: the composed jobs.
+        overrides: the overrides of each job.
+        threads: number of threads of each process; None: as configured.
+    """
+    jobs = []
+    for number, config in composed.configs.items():
         texts = composed.texts[number]
         over = [text for text in texts if is_swept(text, overrides[number], composer.constant)]
-        frozen = with_threads(config, machine.threads) if here else config
-        jobs.append(Job(composed.names[number], texts, flags, swept_values(over, config), frozen))
-    if configs[0].dry_run:
-        list_jobs(jobs)
-        raise SweepStopped(exit_code=0)
-    return freeze_jobs(jobs, sweep, list(configs.values())), jobs, machine
+        frozen = config if threads is None else with_threads(config, threads)
+        jobs.append(Job(composed.names[number], texts, composer.flags, swept_values(over, config), frozen))
+    return jobs
 
 
 def compose_jobs(composer: Composer, overrides: Sequence[Sequence[str]], taken: Sequence[str]) -> Composed:
     """Compose jobs, each with a folder name that is not `taken`."""
     composed, names = Composed(), list(taken)
-    known: dict[str, list[str]] = {}  # problems by override or key, because each takes a while to find
+    # The problems found so far, because explaining one takes a while: those of a missing key under the key, and those
+    # of a value under the whole override.
+    known: dict[str, list[str]] = {}
     for number, each in enumerate(overrides):
         texts = list({key_of(text): text for text in each}.values())  # the last one for a key counts
         over = [text for text in texts if is_swept(text, each, composer.constant)]
@@ -94,27 +127,20 @@ def compose_jobs(composer: Composer, overrides: Sequence[Sequence[str]], taken: 
         except ConfigError as error:
             composed.problems[number] = lines or error.problems
             for text in texts:
-                own = [line for line in composed.problems[number] if line.startswith(f"{key_of(text)}:")]
-                if own:
-                    known[key_of(text) if "no such key" in own[0] else text] = own
+                about_key = [line for line in composed.problems[number] if line.startswith(f"{key_of(text)}:")]
+                if about_key:
+                    known[key_of(text) if "no such key" in about_key[0] else text] = about_key
     composed.names = names[len(taken) :]
     return composed
 
 
-def freeze_jobs(jobs: list[Job], sweep: Sweep | None, configs: Sequence[Config]) -> Sweep:
-    """Add jobs to a sweep, or create one, and write sweep.yaml."""
-    if sweep is None:
-        sweep = Sweep(make_sweep_folder(configs), jobs)
-    else:
-        sweep.jobs += jobs
-    sweep.save()
-    return sweep
-
-
-def refuse_torchrun() -> None:
+def check_no_torchrun() -> None:
     """Raise ConfigError under torchrun."""
     if world_size() > 1:
-        raise ConfigError("torchrun: its processes train one run together; run a sweep without torchrun")
+        raise ConfigError(
+            "torchrun: its processes train one run together; run a sweep without torchrun. "
+            "With sweep.processes=N, it trains each job in N processes"
+        )
 
 
 def differing_settings(configs: Mapping[int, Config]) -> dict[int, list[str]]:
@@ -135,16 +161,29 @@ def differing_settings(configs: Mapping[int, Config]) -> dict[int, list[str]]:
 
 
 def wrong_directions(configs: Mapping[int, Config], sweeper: Any) -> dict[int, list[str]]:
-    """Return the problems of jobs that minimize the metric while the search maximizes it, or the reverse."""
-    direction = sweeper.get("direction")
-    found = str(getattr(direction, "name", direction))  # Optuna's default is an enum
+    """Return the problems of jobs that minimize the metric while the search maximizes it, or the reverse.
+
+    Args:
+        configs: configs by number of the job.
+        sweeper: config of the sweeper, whose `direction` is a word, an enum (Optuna's default), or a list of them.
+    """
+    directions = sweeper.get("direction")
+    if directions is None:
+        return {}
+    several = isinstance(directions, Sequence) and not isinstance(directions, str)
+    found = [str(getattr(each, "name", each)) for each in (directions if several else [directions])]
     problems = {}
     for number, config in configs.items():
         keep = config.trainer.checkpoint
         wanted = {"min": "minimize", "max": "maximize"}[keep.mode]
-        if found in ("minimize", "maximize") and found != wanted:
+        if len(found) != 1:
             problems[number] = [
-                f"hydra.sweeper.direction: found {found}, but trainer.checkpoint.mode={keep.mode} "
+                f"hydra.sweeper.direction: found {len(found)} directions, but a search has a single objective, "
+                f"trainer.checkpoint.metric={keep.metric}; allowed: {wanted}"
+            ]
+        elif found != [wanted]:
+            problems[number] = [
+                f"hydra.sweeper.direction: found {found[0]}, but trainer.checkpoint.mode={keep.mode} "
                 f"({keep.metric}); set hydra.sweeper.direction={wanted}, or change the mode"
             ]
     return problems
@@ -173,17 +212,7 @@ def swept_values(overrides: Sequence[str], config: Config) -> dict[str, Any]:
     return {key: values.get(key, text) for key, text in texts.items()}
 
 
-def with_threads(config: Config, threads: int) -> Config:
-    """Return the config with the job's share of threads as `device.threads`, unless that is set already.
-
-    A resume then uses the same number.
-    """
-    if config.device.threads is not None:
-        return config
-    return config.model_copy(update={"device": config.device.model_copy(update={"threads": threads})})
-
-
-def merged(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[str]:
+def merge_problems(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[str]:
     """Return each problem once, followed by the jobs that have it.
 
     Args:
@@ -201,11 +230,13 @@ def merged(problems: Mapping[int, Sequence[str]], names: Sequence[str]) -> list[
     return found
 
 
-def list_jobs(jobs: Sequence[Job]) -> None:
+def print_jobs(jobs: Sequence[Job]) -> None:
     """Print the overrides of each job."""
     for number, job in enumerate(jobs, start=1):
-        console.print(f"{number:>4}  {shlex.join(own(job.overrides))}")
-    console.print(f"dry run: {count(len(jobs))}, all checked; nothing was created")
+        console.print(f"{number:>4}  {shlex.join(run_overrides(job.overrides))}")
+    listed = [{"job": job.folder, "overrides": run_overrides(job.overrides)} for job in jobs]
+    text = f"dry run: {count(len(jobs))}, all checked; nothing was created"
+    console.print(text, event=event("dry run", jobs=listed))
 
 
 def make_sweep_folder(configs: Sequence[Config]) -> Path:

@@ -12,9 +12,9 @@ from runner.errors import RunnerError
 from runner.machine.files import write_atomically
 from runner.runs.folder import fill_run_folder
 from runner.runs.tables import Group
-from runner.sweep import picture
 from runner.sweep.jobs import Job, Sweep
-from runner.sweep.table import Table
+from runner.sweep.report import picture
+from runner.sweep.report.table import Table
 
 NAME = "best val/loss"
 
@@ -40,6 +40,52 @@ def test_numbers_close_together_get_a_linear_axis() -> None:
     drawn = axes()
     picture.against(drawn, [group(0.3, width=16), group(0.1, width=32)], "width", NAME)
     assert drawn.get_xscale() == "linear"
+
+
+def test_axis_labels_the_values_that_were_run() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, lr=0.03), group(0.1, lr=0.01), group(0.2, lr=0.003)], "lr", NAME)
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["0.003", "0.01", "0.03"]
+    assert not [label for label in drawn.get_xticklabels(minor=True) if label.get_text()]
+
+
+def test_values_that_would_crowd_a_linear_axis_are_evenly_spaced() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, decay=decay) for decay in (0.0, 0.0001, 0.001, 0.01)], "decay", NAME)
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["0", "0.0001", "0.001", "0.01"]
+    assert list(drawn.get_xticks()) == [0, 1, 2, 3]
+
+
+def test_many_values_get_an_axis_with_round_numbers() -> None:
+    drawn = axes()
+    picture.against(drawn, [group(0.3, width=width**2) for width in range(1, 30)], "width", NAME)
+    assert list(drawn.get_xticks()) != [width**2 for width in range(1, 30)]
+
+
+def test_axis_says_that_repeats_are_averaged() -> None:
+    single, repeated = axes(), axes()
+    picture.against(single, [group(0.3, width=1)], "width", NAME)
+    picture.against(repeated, [group(0.3, 0.1, width=1)], "width", NAME)
+    assert single.get_ylabel() == NAME
+    assert repeated.get_ylabel() == f"{NAME}, mean ± standard deviation"
+
+
+def test_heat_map_of_values_that_span_decades_has_logarithmic_colors() -> None:
+    drawn = axes()
+    picture.heat_map(drawn, [group(0.01, lr=1, width=1), group(2.0, lr=2, width=1)], "lr", "width", NAME)
+    image = drawn.images[0]
+    assert image.norm(0.1) > 0.4
+    scale = drawn.figure.axes[1]
+    assert [label.get_text() for label in scale.get_yticklabels()] == [
+        "0.01",
+        "0.02",
+        "0.05",
+        "0.1",
+        "0.2",
+        "0.5",
+        "1",
+        "2",
+    ]
 
 
 def test_names_are_placed_side_by_side() -> None:
@@ -119,7 +165,7 @@ def test_drawing_takes_at_most_a_tenth_of_the_time_and_only_finish_waits(
         kept.save()
         assert clock[0] == 1000 + second
         clock[0] += 1
-    assert begun == [1000, 1020]
+    assert begun == [1003, 1023]
     kept.finish()
     assert begun[2:] == [1030]
     assert clock[0] == 1032

@@ -8,7 +8,7 @@ import pytest
 from runner.config.compose import compose_config
 from runner.machine.files import write_atomically
 from runner.sweep.jobs import Job, Sweep
-from runner.sweep.table import Table
+from runner.sweep.report.table import Table
 
 CONFIG = compose_config()
 
@@ -79,6 +79,25 @@ def test_jobs_that_differ_in_seed_or_fold_are_repeats(tmp_path: Path) -> None:
     assert "| 0.1 | 2 | 0.2 ± 0.1414 |" in (tmp_path / "sweep.md").read_text()
 
 
+def test_verdict_is_written_when_the_sweep_has_ended(tmp_path: Path) -> None:
+    noise = [0.0, 0.01, 0.02, 0.015]
+    jobs = [{"optim.lr": lr, "seed": seed, "best": lr + lr * noise[seed]} for lr in (0.1, 0.5) for seed in range(4)]
+    table = make(tmp_path, *jobs)
+    table.save()
+    assert json.loads((tmp_path / "sweep.json").read_text())["verdict"] is None
+    assert "verdict" not in (tmp_path / "sweep.csv").read_text()
+    table.save(ended=True)
+    found = json.loads((tmp_path / "sweep.json").read_text())["verdict"]
+    assert [(group["values"], group["verdict"]) for group in found["groups"]] == [
+        ({"optim.lr": 0.1}, "best"),
+        ({"optim.lr": 0.5}, "worse"),
+    ]
+    assert found["sentence"].startswith("best optim.lr=0.1: val/loss 0.1")
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["best"] * 4 + ["worse"] * 4
+    assert "- optim.lr=0.5 is worse by 0.4" in (tmp_path / "sweep.md").read_text()
+
+
 def test_best_job_comes_from_the_group_with_the_best_mean(tmp_path: Path) -> None:
     table = make(
         tmp_path,
@@ -122,7 +141,7 @@ def test_changed_results_file_is_read_again(tmp_path: Path) -> None:
 def test_unchanged_results_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = make(tmp_path, {"a": 1, "status": "failed"})
     assert table.status(table.sweep.jobs[0]) == "failed"
-    monkeypatch.setattr("runner.sweep.table.read_results", None)
+    monkeypatch.setattr("runner.sweep.report.table.read_results", None)
     assert table.status(table.sweep.jobs[0]) == "failed"
 
 
@@ -164,10 +183,17 @@ def test_job_without_a_metric_value_is_never_best(tmp_path: Path) -> None:
 
 
 def test_remaining_jobs_depend_on_their_status(tmp_path: Path) -> None:
-    statuses = ("completed", "stopped early", "failed", "diverged", "interrupted", "running", "waiting")
+    statuses = ("completed", "stopped early", "failed", "diverged", "dropped", "interrupted", "running", "waiting")
     table = make(tmp_path, *({"a": n, "status": status} for n, status in enumerate(statuses)))
-    assert [table.is_left(job) for job in table.sweep.jobs] == [False, False, False, False, True, True, True]
-    assert [table.is_left(job, retry_failed=True) for job in table.sweep.jobs] == [False, False, *[True] * 5]
+    assert [table.is_left(job) for job in table.sweep.jobs] == [False] * 5 + [True] * 3
+    assert [table.is_left(job, retry_failed=True) for job in table.sweep.jobs] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        *[True] * 3,
+    ]
     killed = '{"status": "failed", "error": {"type": "Killed", "message": ""}}'
     write_atomically(tmp_path / "job2" / "results.json", killed)
     assert table.is_left(table.sweep.jobs[2])

@@ -1,13 +1,21 @@
-"""The results of a sweep: sweep.csv, sweep.json and sweep.md, rewritten after every job."""
+"""The results of a sweep: sweep.csv, sweep.json and sweep.md, rewritten while jobs end."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
+from runner.config.schema import flatten
 from runner.machine.files import one_at_a_time, write_atomically
 from runner.runs.tables import Group, Outcome, as_csv, group_repeats, markdown_table, without
+from runner.runs.verdict import sentences
+from runner.runs.verdict.groups import Verdict
+from runner.runs.verdict.judge import verdicts
+from runner.runs.verdict.scores import Entry
 from runner.sweep.jobs import FILE, Job, Sweep
+from runner.sweep.race.race import Race
+from runner.sweep.race.verdict import race_verdict
 from runner.tracking.results import DONE, ENDED, as_json, read_results
 from runner.tracking.results import FILE as RESULTS
 
@@ -23,6 +31,11 @@ class Table:
         self.sweep = sweep
         # By job folder: inode and modification time of results.json, and its contents.
         self._read: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
+
+    @cached_property
+    def race(self) -> Race | None:
+        """The race between the groups of the sweep; None if it is not a race."""
+        return None if self.sweep.settings.race.max_seeds is None else Race(self.sweep, self.results)
 
     @property
     def metric(self) -> str:
@@ -89,6 +102,17 @@ class Table:
         """Whether any job has repeats."""
         return any(len(group.names) > 1 and group.n > 0 for group in self.groups())
 
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict for each dataset, that of the most jobs first."""
+        if self.race is not None:
+            return [race_verdict(self.race, self.entry)]
+        return verdicts(self.entry(job) for job in self.sweep.jobs)
+
+    def entry(self, job: Job) -> Entry:
+        """Return a job as a run to be compared."""
+        config = flatten(job.config.model_dump(include={"seed", "dataset", "trainer"}))
+        return Entry(job.folder, job.swept, config, self.status(job), self.results(job))
+
     def best(self) -> Job | None:
         """Return the best completed job; with repeats, the best of the group with the best mean."""
         name, sign = f"best {self.metric}", 1 if self.smaller_is_better else -1
@@ -118,17 +142,36 @@ class Table:
         found = [self.status(job) for job in self.sweep.jobs]
         return {status: found.count(status) for status in dict.fromkeys(sorted(found))}
 
-    def save(self) -> None:
-        """Rewrite the three files. A lock prevents another process from replacing them with older results."""
+    def save(self, ended: bool = False) -> None:
+        """Rewrite the three files. A lock prevents another process from replacing them with older results.
+
+        Args:
+            ended: whether the sweep has ended; only then the files contain a verdict, which takes half a second.
+        """
         folder = self.sweep.folder
         with one_at_a_time(folder / FILE):
-            rows = [self.row(job) for job in self.sweep.jobs]
+            found = self.verdicts() if ended else []
+            rows = self.rows(found)
             write_atomically(folder / "sweep.csv", as_csv(rows))
-            write_atomically(folder / "sweep.json", as_json(self.as_json()))
-            write_atomically(folder / "sweep.md", self.as_markdown(rows))
+            write_atomically(folder / "sweep.json", as_json(self.as_json(found)))
+            write_atomically(folder / "sweep.md", self.as_markdown(rows, found))
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the contents of sweep.json."""
+    def rows(self, found: Sequence[Verdict]) -> list[dict[str, Any]]:
+        """Return the rows of all jobs; with repeats, each has the verdict about its group.
+
+        Args:
+            found: verdicts of the sweep; empty while it runs.
+        """
+        words = {name: group.verdict for verdict in found for group in verdict.groups for name in group.runs}
+        words = words if self.has_repeats else {}
+        return [self.row(job) | ({"verdict": words[job.folder]} if words else {}) for job in self.sweep.jobs]
+
+    def as_json(self, found: Sequence[Verdict]) -> dict[str, Any]:
+        """Return the contents of sweep.json.
+
+        Args:
+            found: verdicts of the sweep; empty while it runs.
+        """
         best = self.best()
         return {
             "schema": 1,
@@ -137,6 +180,7 @@ class Table:
             "swept": self.sweep.swept,
             "jobs": [self._job_as_json(job) for job in self.sweep.jobs],
             "groups": [asdict(group) for group in self.groups()],
+            **sentences.all_as_json(found),
             "best": best and {"job": best.folder, **self.metrics(best), "command": self.command(best)},
         }
 
@@ -152,16 +196,18 @@ class Table:
             "command": self.command(job),
         }
 
-    def as_markdown(self, rows: Sequence[Mapping[str, Any]]) -> str:
+    def as_markdown(self, rows: Sequence[Mapping[str, Any]], found: Sequence[Verdict]) -> str:
         """Return the contents of sweep.md.
 
         Args:
             rows: rows of the jobs.
+            found: verdicts of the sweep; empty while it runs.
         """
         best = self.best()
         parts = [f"# {self.sweep.folder.name}", ", ".join(f"{n} {status}" for status, n in self.counts().items())]
         if best is not None:
             parts.append(f"Best by {self.metric}: **{best.title}**, repeated by\n\n    {self.command(best)}")
+        parts += sentences.as_markdown(found)
         parts.append(markdown_table([without(row, "overrides") for row in rows]))
         if self.has_repeats:
             parts.append("Jobs that differ only in seed or fold, as mean ± standard deviation:")

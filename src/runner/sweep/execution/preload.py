@@ -4,6 +4,6 @@ Importing this module does it, because multiprocessing lets the server import mo
 nowhere else.
 """
 
-from runner.sweep.server import prepare
+from runner.sweep.execution.server import prepare
 
 prepare()

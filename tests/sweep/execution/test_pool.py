@@ -1,14 +1,16 @@
 import csv
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from helpers import results
 from runner.config.schema import Config
-from runner.sweep import server
+from runner.sweep.execution import pool, server
 
 DEATHS = {
     "raise": ("failed", "ValueError: on purpose"),
@@ -72,20 +74,41 @@ def test_on_error_stop_ends_the_sweep(sweep: Callable[..., Path], deadly: list[s
 
 @pytest.mark.slow
 def test_each_job_gets_one_gpu(sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {}
+    given: dict[str, str | None] = {}
     start_job = server.start_job
 
     def without_gpu(
-        config: Config, folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
+        config: Config, folder: Path, overrides: list[str], swept: Mapping[str, Any], environment: Mapping[str, str]
     ) -> ForkServerProcess:
-        given[folder.name] = gpu
-        return start_job(config, folder, overrides, swept, None)
+        given[folder.name] = environment.get("CUDA_VISIBLE_DEVICES")
+        return start_job(config, folder, overrides, swept, {})
 
     monkeypatch.setattr(server, "start_job", without_gpu)
-    monkeypatch.setattr(server, "check", lambda configs: ({}, ["3", "7"]))
+    monkeypatch.setattr(server, "check", lambda configs, tasks: ({}, ["3", "7"]))
     folder = sweep("seed=0,1,2", "sweep.jobs=2")
     assert (given["seed=0"], given["seed=1"], given["seed=2"] in ("3", "7")) == ("3", "7", True)
     assert results(folder / "seed=2")["status"] == "completed"
     given.clear()
     sweep("device=cpu", "seed=0,1")
     assert given == {"seed=0": None, "seed=1": None}
+
+
+def test_table_is_updated_in_at_most_a_tenth_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    saves: list[float] = []
+
+    def save() -> None:
+        nonlocal clock
+        saves.append(clock)
+        clock += 0.5  # as for 1,000 jobs
+
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: clock))
+    machine: Any = SimpleNamespace(slots=1)
+    jobs = pool.Pool(None, machine, None, None, save)  # type: ignore[arg-type]
+    while clock < 120:
+        jobs.unsaved = True  # another job has ended
+        jobs.update_table()
+        clock += 0.1
+    assert all(later - earlier >= 5 for earlier, later in pairwise(saves))
+    assert len(saves) == 4
+    assert jobs.unsaved  # the last ones are saved later

@@ -1,12 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import forkserver
 
 import pytest
 
 from runner.config.compose import compose_config
-from runner.sweep import server
+from runner.sweep.execution import server
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,23 @@ def test_process_is_lost_with_its_server() -> None:
     assert server.describe_exit(process.exitcode).startswith("lost with the fork server")
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
+
+
+AFTER_FORK = """
+import os, sys
+from runner.sweep.execution.server import import_after_fork
+
+import_after_fork(["wave"])
+print("wave" in sys.modules)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+    os._exit("wave" in sys.modules)
+print("wave" in sys.modules, os.wait()[1])
+"""
+
+
+def test_modules_are_imported_after_the_first_fork_only_in_the_process_that_asked_for_it() -> None:
+    done = subprocess.run([sys.executable, "-c", AFTER_FORK], capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["False", "True", "0"], "")

@@ -3,8 +3,8 @@
 A job therefore starts within milliseconds, and its death harms no other. The server itself computes nothing and never
 uses an accelerator, so that a forked process starts in a clean state.
 
-The driver of a sweep stays small, because it never imports torch. `runner.sweep.worker` does, so it is imported only by
-the functions that run in a forked process.
+The driver of a sweep stays small, because it never imports torch. `worker` does, so it is imported only by the
+functions that run in a forked process.
 """
 
 import ctypes
@@ -32,11 +32,15 @@ context = multiprocessing.get_context("forkserver")
 LOST = 256  # stands for the unknown exit code of a process whose server died; no process can exit with 256
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 PRELOADED = (
-    "runner.sweep.worker",
-    "runner.tracking.pictures",
+    "runner.sweep.execution.worker",
     "numpy.random",  # imported when numpy is seeded
     "torch.utils.serialization",  # imported by torch.save
-    "PIL.JpegImagePlugin",  # imported when Pillow writes an image
+)
+PRELOADED_LATER = (  # a quarter of a second; the process that checks the jobs does not need these
+    "runner.tracking.pictures",
+    "PIL.JpegImagePlugin",  # these are imported when Pillow writes an image
+    "PIL.GifImagePlugin",
+    "PIL.PpmImagePlugin",
 )
 
 
@@ -62,7 +66,7 @@ class Process(ForkServerProcess):
 
 def start() -> None:
     """Start the server unless it is running; return at once, while the server still imports torch."""
-    context.set_forkserver_preload(["runner.sweep.preload"])
+    context.set_forkserver_preload(["runner.sweep.execution.preload"])
     forkserver.ensure_running()
 
 
@@ -82,12 +86,30 @@ def prepare() -> None:
     for module in PRELOADED:
         importlib.import_module(module)
     from runner.plugins import installed_plugins
-    from runner.registry import REGISTRIES
+    from runner.registry import ALL_REGISTRIES
 
     installed_plugins()
-    for registry in REGISTRIES.values():
+    for registry in ALL_REGISTRIES.values():
         registry.names()  # imports the components
     gc.freeze()  # jobs share this memory with the server as long as their garbage collectors do not touch it
+    import_after_fork(PRELOADED_LATER)
+
+
+def import_after_fork(modules: Sequence[str]) -> None:
+    """Import modules in this process as soon as it has forked another one, so that both work at the same time.
+
+    The first process that is forked is usually the one that checks the jobs.
+    """
+    here, left = os.getpid(), list(modules)
+
+    def import_rest() -> None:
+        if os.getpid() == here and left:  # not in forked processes, which may fork, too
+            names, left[:] = list(left), []
+            for name in names:
+                importlib.import_module(name)
+            gc.freeze()
+
+    os.register_at_fork(after_in_parent=import_rest)
 
 
 def start_process(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
@@ -107,11 +129,12 @@ def start_process(target: Callable[..., None], *arguments: Any) -> ForkServerPro
     return process
 
 
-def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], list[str]]:
+def check(configs: Mapping[int, "Config"], tasks: int = 1) -> tuple[dict[int, Sequence[str]], list[str]]:
     """Check configs in a process of their own.
 
     Args:
         configs: the configs by number.
+        tasks: number of tasks in which another launcher runs each job; its processes, if there are several.
 
     Returns:
         The problems by the same numbers, only for configs that have some; and the GPUs of this machine.
@@ -122,7 +145,7 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
     receive, send = context.Pipe(duplex=False)
     values = {number: config.model_dump() for number, config in configs.items()}
     try:
-        process = start_process(_check, values, send)
+        process = start_process(_check, values, tasks, send)
     except OSError as error:
         raise RunnerError(str(error)) from error
     send.close()
@@ -136,21 +159,21 @@ def check(configs: Mapping[int, "Config"]) -> tuple[dict[int, Sequence[str]], li
 
 
 def start_job(
-    config: "Config", folder: Path, overrides: list[str], swept: Mapping[str, Any], gpu: str | None
+    config: "Config", folder: Path, overrides: list[str], swept: Mapping[str, Any], environment: Mapping[str, str]
 ) -> ForkServerProcess:
-    """Start or continue a run in its folder; its output is appended to run.log there.
+    """Start or continue a run in its folder, or one of its ranks; its output is appended to run.log there.
 
     Args:
         config: the complete config of the job.
         folder: the run folder.
         overrides: the overrides that the config was composed from.
         swept: the values of the swept keys.
-        gpu: the only GPU that the job sees; None for all.
+        environment: additional environment variables: the rank of the process, and the GPUs that it sees.
 
     Raises:
         OSError: the process cannot be started.
     """
-    return start_process(_work, config.model_dump(), folder, overrides, dict(swept), gpu)
+    return start_process(_work, config.model_dump(), folder, overrides, dict(swept), dict(environment))
 
 
 def describe_exit(code: int | None) -> str:
@@ -169,16 +192,18 @@ def _run(target: Callable[..., None], *arguments: Any) -> None:
     target(*arguments)
 
 
-def _check(values: dict[int, dict[str, Any]], send: Connection) -> None:
-    from runner.sweep.worker import check_all
+def _check(values: dict[int, dict[str, Any]], tasks: int, send: Connection) -> None:
+    from runner.sweep.execution.worker import check_all
 
-    check_all(values, send)
+    check_all(values, tasks, send)
 
 
-def _work(values: dict[str, Any], folder: Path, overrides: list[str], swept: dict[str, Any], gpu: str | None) -> None:
-    from runner.sweep.worker import work
+def _work(
+    values: dict[str, Any], folder: Path, overrides: list[str], swept: dict[str, Any], environment: dict[str, str]
+) -> None:
+    from runner.sweep.execution.worker import work
 
-    work(values, folder, overrides, swept, gpu)
+    work(values, folder, overrides, swept, environment)
 
 
 def die_with_the_driver() -> None:
