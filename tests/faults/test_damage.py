@@ -12,7 +12,7 @@ import torch
 from helpers import checkpoint, equal, results
 from runner import cli
 from runner.errors import CheckpointError
-from runner.training.checkpoint import save_checkpoint, verify_checkpoint
+from runner.training.saving.checkpoint import save_checkpoint, verify_checkpoint
 
 PAGE = 4096
 

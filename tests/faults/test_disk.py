@@ -13,7 +13,7 @@ from conftest import TINY
 from helpers import checkpoint, results
 from runner import cli
 from runner.tracking.tracker import Tracker
-from runner.training.checkpoint import load_checkpoint
+from runner.training.saving.checkpoint import load_checkpoint
 
 OFTEN = [*TINY, "device.threads=1", "trainer.checkpoint.every_steps=1", "trainer.checkpoint.keep_last=1"]
 

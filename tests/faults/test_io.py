@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from runner.errors import CheckpointError
-from runner.training.checkpoint import Checkpoints, load_checkpoint
+from runner.training.saving.checkpoint import Checkpoints, load_checkpoint
+from runner.training.saving.saver import Saver
 
 PIECES = 4  # each write is split into this many, so that a kill can leave a partial file
+WRITES = 4 * PIECES  # of a checkpoint: the archive, the length of its comment, and the two parts of the comment
 
 
 def at(step: int) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def calls_of_a_save(folder: Path) -> list[str]:
     checkpoints = prepared(folder)
     with io_layer(calls.append):
         checkpoints.save(at(3), best=True)
-    assert calls[:8] == ["open", *["write"] * PIECES, "fsync", "replace", "fsync"]  # the last call syncs the folder
+    first = ["open", *["write"] * WRITES, "fsync", "replace", "fsync"]  # the last call syncs the folder
+    assert calls[: len(first)] == first
     assert {"open", "write", "fsync", "replace", "link", "unlink"} == set(calls)
     return calls
 
@@ -112,13 +115,24 @@ def intact(checkpoints: Checkpoints, *allowed: int) -> None:
     assert load_checkpoint(checkpoints.best)["step"] >= newest["step"]
 
 
-def test_kill_at_any_call_leaves_a_valid_checkpoint(tmp_path: Path) -> None:
+def save_in_background(checkpoints: Checkpoints) -> None:
+    saver = Saver(checkpoints)
+    saver.start(at(3), best=True)
+    saver.close()
+
+
+def save_in_foreground(checkpoints: Checkpoints) -> None:
+    checkpoints.save(at(3), best=True)
+
+
+@pytest.mark.parametrize("save", [save_in_foreground, save_in_background])
+def test_kill_at_any_call_leaves_a_valid_checkpoint(tmp_path: Path, save: Callable[[Checkpoints], None]) -> None:
     calls = calls_of_a_save(tmp_path / "count")
     for fatal in range(len(calls)):
         checkpoints = prepared(tmp_path / str(fatal))
         child = os.fork()
         if child == 0:
-            die_at(fatal, partial(checkpoints.save, at(3), best=True))
+            die_at(fatal, partial(save, checkpoints))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, calls[fatal]
         intact(checkpoints, 2, 3)
         checkpoints.save(at(3), best=True)  # the resumed run can save again
@@ -126,8 +140,11 @@ def test_kill_at_any_call_leaves_a_valid_checkpoint(tmp_path: Path) -> None:
         assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["best.pt", "last.pt", "step-000000003.pt"]
 
 
+@pytest.mark.parametrize("save", [save_in_foreground, save_in_background])
 @pytest.mark.parametrize("for_good", [False, True])
-def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(tmp_path: Path, for_good: bool) -> None:
+def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(
+    tmp_path: Path, for_good: bool, save: Callable[[Checkpoints], None]
+) -> None:
     calls = calls_of_a_save(tmp_path / "count")
     for failing in range(len(calls)):
         checkpoints = prepared(tmp_path / str(failing))
@@ -142,7 +159,7 @@ def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(tmp_path: Path, 
         message = ""
         try:
             with io_layer(refuse):
-                checkpoints.save(at(3), best=True)
+                save(checkpoints)
         except CheckpointError as error:
             message = str(error)
         assert message == "" or "Input/output error" in message, calls[failing]

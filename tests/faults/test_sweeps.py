@@ -83,11 +83,41 @@ def test_resume_after_killed_driver_gives_the_same_table(undisturbed: Path, tmp_
         folder = only_sweep(workdir)
         finish(start("resume", str(folder), cwd=workdir))
         assert table(folder) == table(undisturbed)
-        for job in [path for path in undisturbed.iterdir() if path.is_dir()]:
+        for job in jobs_in(undisturbed):
             assert metrics_table(folder / job.name) == metrics_table(job)
             assert equal(checkpoint(folder / job.name), checkpoint(job))
             assert scalars(folder / job.name) == scalars(job)
     assert kills >= 10
+
+
+def test_race_decides_the_same_after_several_kills_of_its_driver(tmp_path: Path) -> None:
+    race = ["-m", *TINY, "trainer.batch_size=64", "optim.lr=0.0001,0.2,0.1,0.05", "sweep.race.max_seeds=8"]
+    (tmp_path / "undisturbed").mkdir()
+    begun = time.monotonic()
+    finish(start(*race, cwd=tmp_path / "undisturbed"))
+    whole, undisturbed = time.monotonic() - begun, only_sweep(tmp_path / "undisturbed")
+    statuses = [job["status"] for job in table(undisturbed)["jobs"]]
+    assert 1 < statuses.count("dropped") < 16  # there are several looks
+    draw, kills = random.Random(7), 0
+    for number in range(2):
+        workdir = tmp_path / str(number)
+        workdir.mkdir()
+        driver = start(*race, cwd=workdir)
+        wait_until(partial(has_begun, workdir))
+        folder = only_sweep(workdir)
+        for _ in range(4):
+            time.sleep(draw.uniform(0, whole / 2))
+            driver.kill()
+            driver.communicate()
+            kills += driver.returncode == -signal.SIGKILL
+            wait_until(partial(is_left, workdir))
+            driver = start("resume", str(folder), cwd=workdir)
+        finish(driver)
+        assert table(folder) == table(undisturbed)
+        for job in [undisturbed / job["job"] for job in table(undisturbed)["jobs"] if job["status"] == "completed"]:
+            assert metrics_table(folder / job.name) == metrics_table(job)
+            assert equal(checkpoint(folder / job.name), checkpoint(job))
+    assert kills >= 5
 
 
 def has_begun(workdir: Path) -> bool:
@@ -98,9 +128,14 @@ def is_left(workdir: Path) -> bool:
     return processes_in(workdir) == []
 
 
+def jobs_in(folder: Path) -> list[Path]:
+    """Return the run folders of a sweep; others, such as mean/, have no results."""
+    return [path.parent for path in sorted(folder.glob("*/results.json"))]
+
+
 def results_time(folder: Path) -> float:
     """Return the approximate duration of the sweep in seconds, with two jobs in parallel."""
-    seconds: list[float] = [results(path)["seconds"]["total"] for path in folder.iterdir() if path.is_dir()]
+    seconds: list[float] = [results(path)["seconds"]["total"] for path in jobs_in(folder)]
     return sum(seconds) / 2
 
 
@@ -134,7 +169,7 @@ def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: sign
     driver.send_signal(number)
     output = finish(driver, code=code)
     folder = only_sweep(tmp_path)
-    found = {path.name: results(path)["status"] for path in folder.iterdir() if path.is_dir()}
+    found = {path.name: results(path)["status"] for path in jobs_in(folder)}
     assert found == {"seed=0": "interrupted", "seed=1": "interrupted"}
     assert "left     3 jobs: seed=0, seed=1, seed=2" in output
     assert f"resume   python -m runner resume {folder.relative_to(tmp_path)}" in output
@@ -175,7 +210,7 @@ def test_second_signal_kills_the_jobs_at_once(tmp_path: Path, deadly: list[str])
     driver.send_signal(signal.SIGINT)
     finish(driver, code=130)
     folder = only_sweep(tmp_path)
-    assert {results(path)["status"] for path in folder.iterdir() if path.is_dir()} == {"interrupted"}
+    assert {results(path)["status"] for path in jobs_in(folder)} == {"interrupted"}
 
 
 def test_killed_job_is_reported_and_resumed(tmp_path: Path) -> None:
@@ -240,7 +275,8 @@ def test_driver_memory_does_not_grow_with_jobs(tmp_path: Path) -> None:
         time.sleep(0.2)
     finish(driver)
     after_ten = max(size for ended, size in sizes.items() if 10 <= ended <= 20)
-    assert max(sizes.values()) < after_ten + 20_000  # kB
+    running = [size for ended, size in sizes.items() if ended < 100]  # the verdict at the end imports scipy
+    assert max(running) < after_ten + 20_000  # kB
 
 
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray", "basic"])

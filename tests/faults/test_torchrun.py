@@ -3,17 +3,17 @@
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but not explicitly re-exported
 
 from conftest import TINY
+from faults.forked import open_agent_store, torchrun_variables
 from helpers import checkpoint, equal, finish, metrics_table, results, scalars, start, wait_until
 
 pytestmark = pytest.mark.slow
@@ -40,20 +40,14 @@ class Faulty(nn.Sequential):
 @pytest.fixture
 def torchrun() -> Iterator[Start]:
     """Return a function that starts the processes of one run as torchrun does, on the loopback interface only."""
-    stores: list[TCPStore] = []
+    stores: list[Any] = []
     started: list[subprocess.Popen[str]] = []
 
     def start_all(*arguments: str, cwd: Path, processes: int = 2) -> list[subprocess.Popen[str]]:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
+        store, port = open_agent_store()
         stores.append(store)
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-        shared |= {"WORLD_SIZE": str(processes), "GLOO_SOCKET_IFNAME": "lo"}
-        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        together = [start(*arguments, cwd=cwd, **shared, **rank) for rank in ranks]
+        ranks = [torchrun_variables(rank, processes, port) for rank in range(processes)]
+        together = [start(*arguments, cwd=cwd, GLOO_SOCKET_IFNAME="lo", **rank) for rank in ranks]
         started.extend(together)
         return together
 
@@ -153,16 +147,18 @@ def test_killed_process_is_reported_and_run_resumes_on_one_process(tmp_path: Pat
     wait_until(lambda: bool(list(tmp_path.glob("outputs/*/*/checkpoints/last.pt"))))
     second.kill()
     finish(second, -signal.SIGKILL)
-    assert "torchrun: cannot communicate with the other processes" in finish(first, 1)
+    assert "cannot communicate with the other ranks" in (output := finish(first, 1))
+    assert f"rank 1 (process {second.pid} on " in output
     folder = only_run(tmp_path)
     assert results(folder)["status"] == "failed"
     saved = checkpoint(folder)
-    seen = saved["sums"]["samples"] + saved["others"][0]["sums"]["samples"]
+    seen = sum(shard["sums"]["counts"][1] for shard in saved["shards"])  # number of samples
     finish(start("resume", str(folder), f"trainer.max_steps={saved['step'] + 1}", cwd=tmp_path))
     after = checkpoint(folder)
     assert after["step"] == saved["step"] + 1
     if after["epoch"] == saved["epoch"]:
-        assert after["sums"]["samples"] == seen + after["recent"]["samples"] + 64
+        (shard,) = after["shards"]
+        assert shard["sums"]["counts"][1] == seen + shard["recent"]["counts"][1] + 64
     for process in torchrun("resume", str(folder), f"trainer.max_steps={saved['step'] + 30}", cwd=tmp_path):
         finish(process)
     assert results(folder)["status"] == "completed"
@@ -191,8 +187,8 @@ def test_only_the_first_process_runs_other_commands(
 
 def test_batch_with_fewer_samples_than_processes_raises(tmp_path: Path, torchrun: Start) -> None:
     first, second = torchrun(*TINY, "trainer.batch_size=1294", cwd=tmp_path)
-    assert "trainer.batch_size: found 1294, which leaves 1 samples for the last batch" in finish(first, 2)
-    finish(second, 2)
+    assert "trainer.batch_size: found 1294, which leaves 1 samples for the last batch" in finish(first, 1)
+    finish(second, 1)
 
 
 def test_resuming_a_sweep_under_torchrun_raises(tmp_path: Path, torchrun: Start) -> None:
@@ -220,9 +216,12 @@ def test_exception_in_one_process_is_reported_with_traceback(tmp_path: Path, tor
     own = ["plugins=[faulty]", "--config-dir", "conf", "model=faulty", "dataset.size=8"]
     first, second = torchrun(*own, cwd=tmp_path)
     output = finish(second, 1)
-    assert output.startswith("error: process 1: Traceback")
+    assert output.startswith("error: rank 1: Traceback")
     assert "ValueError: on purpose" in output
-    assert "torchrun: cannot communicate" in finish(first, 1)
+    output = finish(first, 1)
+    assert "cannot communicate" in output
+    assert f"rank 1 (process {second.pid} on " in output
+    assert "failed: ValueError: on purpose" in output
 
 
 def test_signal_during_validation_saves_validation_as_the_next_action(tmp_path: Path, torchrun: Start) -> None:

@@ -1,6 +1,6 @@
 """Kill runs at random moments, resume them, and compare them bit for bit with uninterrupted runs.
 
-Usage: make torture KILLS=300, or python tests/faults/torture.py --kills 300 --seed 1
+Usage: make torture KILLS=300, or python tests/faults/torture.py --kills 300 --seed 1 --only project
 
 Each run is forked from this process, which has imported torch but computed nothing. A run therefore starts within
 milliseconds, and many moments can be tried: while the run creates its folder, trains, validates, saves, plots or
@@ -24,9 +24,11 @@ from runner import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import checkpoint, equal, metrics_table, results, scalars
+from own_project import CHOICES, write_project
 
 # Modules that a run imports, imported once before the first fork.
-for module in ("torch._dynamo", "torch.utils.tensorboard.writer", "sklearn.datasets", "matplotlib.figure"):
+MODULES = ("torch._dynamo", "torch.utils.tensorboard.writer", "sklearn.datasets", "matplotlib.figure", "runner.vision")
+for module in MODULES:
     importlib.import_module(module)
 
 SMALL = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "device.threads=1", "trainer.epochs=12"]
@@ -42,10 +44,32 @@ VARIANTS = {
     "streamed by 2 workers, augmented, bf16, adam": [
         "dataset.in_memory=false", "dataset.workers=2", "optim=adam", "trainer.precision=bf16",
         "scheduler=cosine", "scheduler.interval=epoch", *AUGMENTED,
+        "dataset.transforms=[{name: RandomResizedCrop, size: 8, scale: [0.5, 1.0]}, RandomInvert]",
     ],
     "streamed, fp16, nesterov": ["dataset.in_memory=false", "trainer.precision=fp16", "optim.nesterov=true"],
 }
+TEXT = [
+    "experiment=gpt_text", "device.threads=1", "model.depth=1", "model.width=16", "model.dropout=0.1",
+    "dataset.stride=400", "trainer.epochs=4", "trainer.accumulate=2", "trainer.log_every=3",
+    "trainer.checkpoint.every_steps=2", "optim.groups=[{ndim: 2, optimizer: muon, lr: 0.003}]",
+    "metrics=[accuracy,perplexity,{name: f1, average: macro}]",
+]
+PROJECT = [
+    *CHOICES, "task=distillation", "task.teacher=../teacher", "trainer.epochs=6", "trainer.accumulate=2",
+    "trainer.batch_size=16", "trainer.log_every=3", "trainer.checkpoint.every_steps=3",
+]
 # fmt: on
+
+
+def variants(scratch: Path, only: str) -> dict[str, list[str]]:
+    """Return the arguments of the variants whose names contain a text, after training the teacher of the project."""
+    found = {name: [*SMALL, *values] for name, values in VARIANTS.items()}
+    found |= {"language model, Muon and AdamW": TEXT, "own project: dicts, padding, distillation, own metric": PROJECT}
+    found = {name: values for name, values in found.items() if only in name}
+    if PROJECT in found.values():
+        write_project(scratch)  # every run is in a folder of its own below
+        undisturbed(scratch / "first", [*CHOICES, "trainer.epochs=1"])[0].rename(scratch / "teacher")
+    return found
 
 
 def start(folder: Path, arguments: list[str]) -> int:
@@ -54,6 +78,9 @@ def start(folder: Path, arguments: list[str]) -> int:
     if child == 0:
         os.setsid()
         os.chdir(folder)
+        for name in ("words_project.py", "words_conf"):
+            if (folder.parent / name).exists() and not (folder / name).exists():
+                (folder / name).symlink_to(folder.parent / name)
         output = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(output, stream)
@@ -140,24 +167,26 @@ def differences(one: Path, other: Path) -> list[str]:
     return found
 
 
-def torture(kills: int, seed: int) -> int:
+def torture(kills: int, seed: int, only: str = "") -> int:
     """Kill runs of all variants in turn and return the number of runs that differ.
 
     Args:
         kills: number of kills.
         seed: seed of the random moments.
+        only: text in the names of the variants to run.
     """
     chance = random.Random(seed)
     done = bad = runs = 0
     with tempfile.TemporaryDirectory() as scratch:
+        chosen = variants(Path(scratch), only)
         references = {
-            name: undisturbed(Path(scratch) / f"reference-{index}", [*SMALL, *values])
-            for index, (name, values) in enumerate(VARIANTS.items())
+            name: undisturbed(Path(scratch) / f"reference-{index}", values)
+            for index, (name, values) in enumerate(chosen.items())
         }
         while done < kills:
-            name, values = list(VARIANTS.items())[runs % len(VARIANTS)]
+            name, values = list(chosen.items())[runs % len(chosen)]
             reference, seconds = references[name]
-            folder, at = killed(Path(scratch) / f"run-{runs}", [*SMALL, *values], seconds, chance)
+            folder, at = killed(Path(scratch) / f"run-{runs}", values, seconds, chance)
             wrong = differences(reference, folder)
             runs, done, bad = runs + 1, done + len(at), bad + bool(wrong)
             verdict = f"DIFFERENT: {', '.join(wrong)}" if wrong else "equal"
@@ -170,5 +199,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="text in the names of the variants to run")
     options = parser.parse_args()
-    sys.exit(min(torture(options.kills, options.seed), 1))
+    sys.exit(min(torture(options.kills, options.seed, options.only), 1))
