@@ -214,16 +214,23 @@ def w4(pairs: int, folder: Path) -> list[Row]:
 
 
 def w5(pairs: int, folder: Path) -> list[Row]:
-    """Try eight learning rates, in a sweep and in eight consecutive processes."""
+    """Try eight learning rates: in a sweep, in a hand-written sweep, and in eight consecutive processes."""
 
     def apart() -> Measured:
         runs = [ours(folder, "trainer.epochs=5", f"optim.lr={rate}") for rate in RATES]
         return Measured(sum(run.seconds for run in runs), max(run.memory for run in runs))
 
     runs = in_turn(
-        pairs, sweep=lambda: ours(folder, "-m", "trainer.epochs=5", f"optim.lr={','.join(RATES)}"), apart=apart
+        pairs,
+        sweep=lambda: ours(folder, "-m", "trainer.epochs=5", f"optim.lr={','.join(RATES)}"),
+        bare=lambda: script(folder, "sweep", "5", *RATES),
+        apart=apart,
     )
-    return [ratio("W5", "eight learning rates", "s", "eight processes", runs["sweep"], runs["apart"], seconds, 0.15)]
+    own, what = runs["sweep"], "eight learning rates"
+    return [
+        ratio("W5", what, "s", "hand-written sweep", own, runs["bare"], seconds, 1.5),
+        ratio("W5", what, "s", "eight processes", own, runs["apart"], seconds),
+    ]
 
 
 def w6(pairs: int, folder: Path) -> list[Row]:
@@ -253,7 +260,7 @@ def w7(pairs: int, folder: Path) -> list[Row]:
     waiting = [run.values["seconds"]["data"] / run.values["seconds"]["train"] for run in runs]
     speed = [run.per_second for run in runs if run.per_second is not None]
     return [
-        Row("W7", "share of time waiting for data", "", "", median(waiting), None, waiting, 0.05),
+        Row("W7", "share of time waiting for data", "", "", median(waiting), None, waiting, 0.02),
         Row("W7", "images a second", "", "/s", median(speed), None, speed),
     ]
 
@@ -266,21 +273,38 @@ def w8(pairs: int, folder: Path) -> list[Row]:
         "dataset.size=32", "dataset.workers=2", "dataset.test_share=0.01", "dataset.val_share=0.01",
         "trainer.batch_size=64", "trainer.epochs=1", "optim.lr=0.001", "device.threads=1",
     ]  # fmt: skip
+    cached = [*arguments, f"dataset.cache={DATA / 'cache'}", "dataset.workers=0", "trainer.epochs=2"]
     runs = in_turn(
-        pairs, ours=lambda: ours(folder, *arguments), loader=lambda: script(folder, "loader", str(DATA / "pictures"))
+        pairs,
+        ours=lambda: ours(folder, *arguments),
+        loader=lambda: script(folder, "loader", str(DATA / "pictures")),
+        cached=lambda: ours(folder, *cached),
     )
+    what = "images a second, second epoch with dataset.cache"
+    own, cache, loader = runs["ours"], runs["cached"], runs["loader"]
+    rates = [second_epoch(run) for run in cache]
+    against = [run.per_second for run in loader if run.per_second is not None]
+    ratios = [rate / other for rate, other in zip(rates, against, strict=True)]
     return [
-        ratio("W8", "images a second", "/s", "loader alone", runs["ours"], runs["loader"], per_second, 1, at_most=False)
+        ratio("W8", "images a second", "/s", "loader alone", own, loader, per_second, 1, at_most=False),
+        Row("W8", what, "loader alone", "/s", median(rates), median(against), ratios, 5, at_most=False),
     ]
+
+
+def second_epoch(run: Measured) -> float:
+    """Return the training images per second of the second of two epochs, validation included."""
+    assert run.per_second is not None
+    return run.per_second * run.values["seconds"]["train"] / 2 / run.values["epoch_seconds"][1]
 
 
 def costs(pairs: int, folder: Path) -> list[Row]:
     """Measure the cost of logging a scalar and of saving a checkpoint."""
     runs = [script(folder, "costs").values for _ in range(pairs)]
-    scalar, save = ([run[name] for run in runs] for name in ("scalar", "save"))
+    scalar, save, still = ([run[name] for run in runs] for name in ("scalar", "save", "still"))
     return [
         Row("costs", "a scalar logged: microseconds", "", "µs", median(scalar), None, scalar, 20),
         Row("costs", "a checkpoint a second: share of the time", "", "", median(save), None, save, 0.02),
+        Row("costs", "a save of resnet18: share that stops training", "", "", median(still), None, still, 0.1),
     ]
 
 
@@ -300,7 +324,38 @@ def compared(pairs: int, folder: Path) -> list[Row]:
     return [Row("compare", "a thousand runs, as a page: seconds", "", "s", median(took), None, took, 5)]
 
 
-WORKS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8}
+def w9(pairs: int, folder: Path) -> list[Row]:
+    """Train LeNet-5 on two ranks with one thread each, against a bare DistributedDataParallel loop."""
+    data.mnist_shaped(DATA)
+    rows = []
+    for batch, steps in ((32, 1500), (256, 200)):
+        usual = [*LENET, f"trainer.batch_size={batch}", f"trainer.max_steps={steps}", "device.threads=1"]
+        usual += ["trainer.epochs=null", "dataset.val_share=0.001"]
+        runs = in_turn(
+            pairs,
+            **{
+                "two ranks": lambda: ours(folder, *usual, ranks=2),  # noqa: B023  # called in this iteration
+                "bare loop": lambda: script(folder, "ddp", str(DATA), str(batch), str(steps), ranks=2),  # noqa: B023
+                "one rank": lambda: ours(folder, *usual),  # noqa: B023
+                "shards, two ranks": lambda: ours(folder, *usual, "trainer.shards=2", ranks=2),  # noqa: B023
+            },
+        )
+        own, bare, alone, sharded = runs.values()
+        what = f"step, batch {batch}"
+        rows += [
+            ratio("W9", what, "us", "bare DDP loop", own, bare, lambda run: step(run, batch), 1.05),  # noqa: B023
+            ratio("W9", what, "us", "one rank", own, alone, lambda run: step(run, batch)),  # noqa: B023
+            ratio("W9", f"{what}, shards=2", "us", "one rank", sharded, alone, lambda run: step(run, batch)),  # noqa: B023
+        ]
+    return rows
+
+
+def step(run: Measured, batch: int) -> float | None:
+    """Return the microseconds of a training step."""
+    return None if run.per_second is None else 1e6 * batch / run.per_second
+
+
+WORKS = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W8": w8, "W9": w9}
 WORKS |= {"costs": costs, "compare": compared}
 HEADER = ["work", "figure", "against", "ours", "theirs", "ratio: median (min to max)", "target", ""]
 

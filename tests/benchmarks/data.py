@@ -42,14 +42,14 @@ def vary(images: Tensor, targets: Tensor, samples: int, size: int, seed: int) ->
     return torch.cat(made), targets[chosen]
 
 
-def mnist_shaped(root: Path) -> None:
-    """Write 60,000 training and 10,000 test images of 28x28 in MNIST's file format, where torchvision expects them."""
+def mnist_shaped(root: Path, samples: int = 60_000) -> None:
+    """Write training images, and a sixth as many test images, of 28x28 in MNIST's format, where torchvision reads."""
     folder = root / "MNIST" / "raw"
     if (folder / "t10k-labels-idx1-ubyte").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for name, samples, source, seed in zip(("train", "t10k"), (60_000, 10_000), split(), (1, 2), strict=True):
-        images, targets = vary(*source, samples, 28, seed)
+    for name, count, source, seed in zip(("train", "t10k"), (samples, samples // 6), split(), (1, 2), strict=True):
+        images, targets = vary(*source, count, 28, seed)
         (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images.squeeze(1)))
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(targets.to(torch.uint8)))
 

@@ -1,5 +1,6 @@
 """Measurement of a command as a whole process."""
 
+import csv
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PEERS = Path(__file__).parent / "peers"
+STARTS = {1: (), 2: (str(PEERS / "two.py"),)}  # what to put in front of a command, by the number of ranks
 
 
 @dataclass
@@ -52,9 +54,9 @@ def measure(folder: Path, *command: str) -> tuple[Measured, float, str]:
     return Measured(seconds, usage.ru_maxrss / 1024), wall, text
 
 
-def script(folder: Path, name: str, *arguments: str) -> Measured:
-    """Run a script of peers/, which prints its measurements as the last line of its output."""
-    measured, wall, text = measure(folder, str(PEERS / f"{name}.py"), *arguments)
+def script(folder: Path, name: str, *arguments: str, ranks: int = 1) -> Measured:
+    """Run a script of peers/ on one or two ranks; it prints its measurements as the last line of its output."""
+    measured, wall, text = measure(folder, *STARTS[ranks], str(PEERS / f"{name}.py"), *arguments)
     reported = json.loads(text.strip().rpartition("\n")[2])
     measured.first_step = reported.pop("first_step") - wall
     measured.per_second = reported.pop("per_second")
@@ -62,13 +64,15 @@ def script(folder: Path, name: str, *arguments: str) -> Measured:
     return measured
 
 
-def ours(folder: Path, *arguments: str) -> Measured:
-    """Run `python -m runner` and read its measurements from results.json."""
+def ours(folder: Path, *arguments: str, ranks: int = 1) -> Measured:
+    """Run `python -m runner` on one or two ranks and read its measurements from results.json."""
     before = set(folder.glob("outputs/*/*"))
-    measured, wall, _ = measure(folder, "-m", "runner", *arguments)
+    measured, wall, _ = measure(folder, *STARTS[ranks], "-m", "runner", *arguments)
     (run,) = set(folder.glob("outputs/*/*")) - before
     if (run / "results.json").exists():
-        measured.values = json.loads((run / "results.json").read_text())
+        with (run / "metrics.csv").open() as table:
+            epochs = [float(row["seconds"]) for row in csv.DictReader(table)]
+        measured.values = json.loads((run / "results.json").read_text()) | {"epoch_seconds": epochs}
         measured.per_second = measured.values["samples_per_second"]
         measured.first_step = first_scalar(run) - wall
     return measured
@@ -78,7 +82,7 @@ def first_scalar(run: Path) -> float:
     """Return when the first scalar was logged, in seconds since the epoch: the first step, if trainer.log_every=1."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    (path,) = (run / "tensorboard").glob("events.*")
+    (path,) = run.glob("events.*")
     events = EventFileLoader(str(path)).Load()
     return next(
         float(event.wall_time) for event in events for value in event.summary.value if value.tag == "train/loss"

@@ -65,29 +65,25 @@ def parabola(steps: int = 100_000) -> None:
 
 
 def digits() -> None:
-    """Train as the default run does, for W4 and W6: LeNet on the digits at 32x32, 15 epochs, batches of 32."""
-    import numpy as np
+    """Train as the default run does, for W4 and W6: LeNet on the digits, 15 epochs, batches of 32."""
+    from digits import Digits
 
-    from runner.dataset.digits import table_path
     from runner.model.lenet import LeNet
 
-    report = Report()
-    table = torch.from_numpy(np.loadtxt(table_path(), delimiter=",", dtype=np.uint8))
-    inputs = nn.functional.interpolate(table[:, :64].float().view(-1, 1, 8, 8) / 16, size=32, mode="bilinear")
-    targets = table[:, 64].long()
+    report, data = Report(), Digits()
+    inputs, targets = data.train
     model, loss = LeNet((1, 32, 32), 10), nn.CrossEntropyLoss()
     optimizer = SGD(model.parameters(), lr=0.01, momentum=0.9)
-    train, val = slice(0, 1295), slice(1295, 1438)
     report.begin()
     for _ in range(15):
-        for batch in torch.randperm(1295).split(32):
+        for batch in torch.randperm(len(inputs)).split(32):
             optimizer.zero_grad()
-            loss(model(inputs[train].index_select(0, batch)), targets[train].index_select(0, batch)).backward()
+            loss(model(inputs.index_select(0, batch)), targets.index_select(0, batch)).backward()
             optimizer.step()
             report.step()
-        correct(model, inputs[val], targets[val])
-    report.end(15 * 1295)
-    report.write(accuracy=correct(model, inputs[1438:], targets[1438:]))
+        correct(model, *data.val)
+    report.end(15 * len(inputs))
+    report.write(accuracy=correct(model, *data.test))
 
 
 if __name__ == "__main__":
