@@ -1,13 +1,16 @@
 """Tests of the recipes in conf/experiment/ and the results that they must reach."""
 
 import csv
+import json
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from helpers import checkpoint, idx, metrics_table, results
@@ -19,8 +22,8 @@ from runner.dataset.digits import Digits
 from runner.dataset.edges import KERNEL
 from runner.dataset.parabola import Parabola
 from runner.errors import ConfigError
-from runner.training.build import build, build_model
-from runner.training.check import check
+from runner.training.checks.check import check
+from runner.training.setup.build import build, build_model
 
 
 @pytest.fixture
@@ -208,3 +211,62 @@ def test_random_combination_trains_or_is_rejected_with_a_reason(
     else:
         assert code in (1, 2)
         assert "error: " in text.out + text.err
+
+
+@pytest.mark.slow
+def test_gpt_learns_more_than_frequencies_and_continues_a_prompt(
+    experiment: Callable[..., Path], workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = experiment("gpt_text")
+    assert results(folder)["test"]["perplexity"] <= 6
+    (workdir / "prompt.txt").write_text("The statement\n")
+    capsys.readouterr()
+    assert cli.main(["predict", str(folder), "prompt.txt", "--output", "out.json"]) == 0
+    ((row),) = json.loads((workdir / "out.json").read_text())
+    assert row["text"].startswith("The statement")
+    assert len(row["text"]) == len("The statement") + 200
+
+
+@pytest.mark.slow
+def test_unet_segments_shapes_and_writes_masks(experiment: Callable[..., Path], workdir: Path) -> None:
+    folder = experiment("unet_shapes")
+    assert results(folder)["test"]["jaccard_index"] >= 0.9
+    assert (folder / "plots" / "examples.png").exists()
+    Image.new("RGB", (64, 64), (30, 30, 30)).save(workdir / "plain.png")
+    assert cli.main(["predict", str(folder), "plain.png", "--output", "masks.csv"]) == 0
+    (row,) = csv.DictReader((workdir / "masks.csv").read_text().splitlines())
+    mask = Image.open(row["image"])
+    assert (mask.size, mask.mode) == ((64, 64), "L")
+    share = (np.array(mask) == 0).mean()
+    assert float(row["share(background)"]) == share > 0.5
+
+
+@pytest.mark.slow
+def test_autoencoder_reconstructs_digits(experiment: Callable[..., Path], workdir: Path) -> None:
+    folder = experiment("autoencoder_digits")
+    assert results(folder)["test"]["r2"] >= 0.95
+    image = Digits(32).load().samples.inputs[0, 0]
+    Image.fromarray(image.numpy()).save(workdir / "digit.png")
+    assert cli.main(["predict", str(folder), "digit.png", "--output", "rebuilt.csv"]) == 0
+    (row,) = csv.DictReader((workdir / "rebuilt.csv").read_text().splitlines())
+    assert float(row["mse"]) < 0.1
+    rebuilt = torch.from_numpy(np.array(Image.open(row["image"]))).float()
+    assert (rebuilt - image).abs().mean() < 20
+
+
+@pytest.mark.slow
+def test_several_digits_are_found_in_a_picture(experiment: Callable[..., Path]) -> None:
+    folder = experiment("multilabel_digits")
+    assert results(folder)["test"]["f1"] >= 0.9
+    assert (folder / "plots" / "examples.png").exists()
+
+
+@pytest.mark.slow
+def test_pretrained_features_beat_training_from_scratch(experiment: Callable[..., Path]) -> None:
+    pretrained = experiment("pretrain_digits")
+    assert results(pretrained)["test"]["accuracy"] >= 0.97
+    tuned = experiment("finetune_digits", f"init.from={pretrained}")
+    scratch = experiment("finetune_digits", "init.freeze=[]")
+    assert results(tuned)["test"]["accuracy"] >= 0.88
+    assert results(tuned)["test"]["accuracy"] > results(scratch)["test"]["accuracy"] + 0.03
+    assert all(torch.equal(weights(tuned)[name], weights(pretrained)[name]) for name in ("conv1.weight", "conv2.bias"))
