@@ -7,56 +7,89 @@ them.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from runner.commands import COMMANDS, resume, show
-from runner.config.arguments import Typed, check_arguments, split
+from runner.config.arguments import Typed, check_arguments, split, take_json
+from runner.config.calling import call_hydra
 from runner.config.compose import typed
-from runner.config.composition import COMPOSITION_ERRORS, CONF, VERSION_BASE, check_hydra
+from runner.config.composition import COMPOSITION_ERRORS
 from runner.config.explain import in_words
-from runner.config.own_files import searching
 from runner.config.problems import find_problems
 from runner.errors import ConfigError, RunnerError, SweepStopped
 from runner.machine.ranks import is_leader, local_rank
 from runner.machine.startup import speed_up
+from runner.tracking.events import event, events
 
 if TYPE_CHECKING:
     from runner.sweep.jobs import Sweep
 
+JSON = ("resume", "diff", "verify")  # the commands that can report events instead of text, besides training
+WITH_EVENTS = (None, *(COMMANDS[name] for name in JSON))
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 completed, 1 failed, 2 bad config or usage, 3 diverged."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments, as_json = take_json(sys.argv[1:] if arguments is None else arguments)
+    try:
+        context = output(as_json)
+    except ConfigError as error:  # torchrun's variables are wrong
+        return complain(error, error.exit_code)
+    with context:
+        return run_command(arguments, as_json)
+
+
+def run_command(arguments: list[str], as_json: bool) -> int:
+    """Run a command and report its errors; return its exit code."""
     command = COMMANDS.get(arguments[0]) if arguments else None
     try:
+        if as_json and command not in WITH_EVENTS:
+            raise ConfigError(f"--json: {arguments[0]} has no events; allowed: training, {', '.join(JSON)}")
         if not is_leader() and command not in (None, resume):
             return 0
-        with nullcontext() if is_leader() else silent():
-            return command(arguments[1:]) if command else train(arguments)
+        return command(arguments[1:]) if command else train(arguments)
     except SweepStopped as stopped:
         return stopped.exit_code
     except RunnerError as error:
         with suppress(ConfigError):  # local_rank raises it if torchrun's variables are wrong
             if isinstance(error, ConfigError) and local_rank() > 0:
                 return error.exit_code  # every rank finds the same problems: only the first of each machine prints them
-        print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
-        return error.exit_code
+        return complain(error, error.exit_code)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of standard output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, or an unreadable file
-        print("error:", error, file=sys.stderr)
-        return 1
+        return complain(error, 1)
+    except SystemExit as exited:  # argparse has printed what is wrong
+        if exited.code:
+            events.write(event("error", type="SystemExit", message="bad usage", exit_code=exited.code))
+        raise
+    except Exception as error:
+        events.write(event("error", type=type(error).__name__, message=str(error), exit_code=1))
+        raise
+
+
+def complain(error: Exception, exit_code: int) -> int:
+    """Print an error, also as an event; return the exit code."""
+    print("error:", str(error).replace("\n", "\n       "), file=sys.stderr)
+    events.write(event("error", type=type(error).__name__, message=str(error), exit_code=exit_code))
+    return exit_code
+
+
+def output(as_json: bool) -> AbstractContextManager[None]:
+    """Return a context with the output of a command: text, events as JSON, or nothing on ranks other than 0."""
+    if not is_leader():
+        return silent()
+    return events.on_stdout() if as_json else nullcontext()
 
 
 @contextmanager
@@ -122,38 +155,9 @@ def train(arguments: list[str]) -> int:
     return task.exit_code
 
 
-def call_hydra(task: Task, asked: Typed) -> None:
-    """Let Hydra compose the config and call the task or run the sweep, or answer --help and similar flags."""
-    hydra_help = "--hydra-help" in asked.flags
-    if not hydra_help and not {"--shell-completion", "-sc"} & {*asked.flags}:
-        check_hydra(asked)
-    arguments = asked.flags if hydra_help else [*asked.flags, *asked.overrides]  # --hydra-help composes nothing
-    with searching(asked.config_dir), hydra_called_with(arguments):
-        hydra.main(config_path=str(CONF), config_name="config", **VERSION_BASE)(task)()
-
-
-@contextmanager
-def hydra_called_with(arguments: list[str]) -> Iterator[None]:
-    """Pass arguments to Hydra, and let it raise errors rather than print them and exit.
-
-    Hydra takes both from global state: `sys.argv` and an environment variable. They are restored on exit.
-    """
-    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["runner", *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        sys.argv = argv
-        if full_error is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full_error
-
-
 def all_problems(refused: ConfigError, asked: Typed) -> ConfigError:
     """Return an error with all problems of the config, because a single check stops at the first kind of problem."""
-    from runner.training.check import check
+    from runner.training.checks.check import check
 
     problems = find_problems(asked.overrides, asked.config_dir, lambda cfg: check(typed(cfg)), asked.config_name)
     return ConfigError(*(problems or refused.problems))
@@ -174,15 +178,18 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
     config = typed(cfg)
     if config.sweep.zip or config.sweep.file is not None:
         raise ConfigError(f"sweep.{'zip' if config.sweep.zip else 'file'}: lists the jobs of a sweep, which needs -m")
+    if config.sweep.race.max_seeds is not None:
+        raise ConfigError("sweep.race.max_seeds: compares the jobs of a sweep, which needs -m")
 
     speed_up()
     from runner.runs.folder import make_run_folder
-    from runner.runs.run import Order, run
-    from runner.training.build import fetch_data
-    from runner.training.check import check
+    from runner.runs.request import Request
+    from runner.runs.run import run
+    from runner.training.checks.check import check
+    from runner.training.setup.fetch import fetch
 
     check(config)
     if config.dry_run:
         return show(config)
-    fetch_data(config)
-    return run(Order(config, overrides), lambda: make_run_folder(Path(config.output_dir).absolute(), config.name))
+    fetch(config)
+    return run(Request(config, overrides), lambda: make_run_folder(Path(config.output_dir).absolute(), config.name))

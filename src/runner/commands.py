@@ -1,12 +1,11 @@
-"""The commands other than training: resume, evaluate, predict, compare, export and components.
+"""The commands other than training: resume, evaluate, predict, verify, export, components, those of `runs.commands`.
 
 Each one parses its arguments before it imports what needs torch, so that `--help` and usage errors come at once.
 """
 
 import argparse
-import shutil
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from runner.config.compose import freeze, thaw
 from runner.errors import ConfigError
 from runner.machine.ranks import is_leader
 from runner.machine.startup import speed_up
+from runner.runs.commands import compare, diff
+from runner.tracking.events import event, events
 
 if TYPE_CHECKING:
     from runner.config.schema import Config
@@ -24,14 +25,19 @@ def show(config: "Config") -> int:
     import torch
 
     from runner.tracking.summary import summarize
-    from runner.training.build import build_dataset, build_model
+    from runner.training.checks.try_shapes import inputs_that_fit
+    from runner.training.setup.build import build_model, build_task
+    from runner.training.setup.build_data import build_dataset
 
-    spec = build_dataset(config).spec
+    dataset = build_dataset(config)
+    task = build_task(config, dataset.spec)
     with torch.device("meta"):
-        model = build_model(config, spec)
+        model = build_model(config, dataset.spec)
+        inputs = inputs_that_fit(dataset, task, model)
     print(freeze(config))
-    print(summarize(model, spec.in_shape))
+    print(summarize(model, lambda: task.forward(model, inputs)))
     print("dry run: nothing was created")
+    events.write(event("dry run", config=config.model_dump()))
     return 0
 
 
@@ -55,35 +61,47 @@ def resume(arguments: list[str]) -> int:
     if config.dry_run:
         return show(config)
 
-    from runner.runs.run import Order, run
-    from runner.sweep.halving import should_stop_in
-    from runner.tracking.results import DONE, status_of
+    from runner.runs.request import Request
+    from runner.runs.run import run
+    from runner.sweep.halving import make_should_stop
+    from runner.tracking.results import DONE, outcome, read_results, status_of
 
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
+        events.write(event("ended", **outcome(read_results(folder), folder, 0)))
         return 0
     # With new values, such as more epochs, a run of a sweep is not comparable with the other jobs any more.
-    should_stop = None if options.overrides else should_stop_in(config, folder)
-    return run(Order(config, options.overrides, True, swept_in(folder), should_stop), lambda: folder)
+    should_stop = None if options.overrides else make_should_stop(config, folder)
+    return run(Request(config, options.overrides, True, swept_in(folder), should_stop), lambda: folder)
 
 
 def resume_sweep(folder: Path, overrides: Sequence[str], retry_failed: bool) -> int:
-    """Run the jobs of a sweep that are left; the only setting that may change is sweep.jobs."""
-    jobs = None
+    """Run the jobs of a sweep that are left, and continue a search.
+
+    The only settings that may change are sweep.jobs, and for a search the number of trials.
+    """
+    numbers: dict[str, int] = {}
     for text in overrides:
         key, _, value = text.partition("=")
-        if key != "sweep.jobs" or not value.isdigit() or int(value) < 1:
+        if key not in ("sweep.jobs", "hydra.sweeper.n_trials") or not value.isdecimal() or int(value) < 1:
             raise ConfigError(
-                f"{text}: a sweep is resumed as it was frozen; allowed: sweep.jobs=N. "
-                f"To change one of its runs: resume {folder}/JOB {text}"
+                f"{text}: a sweep is resumed as it was frozen; allowed: sweep.jobs=N, and for a search "
+                f"hydra.sweeper.n_trials=N. To change one of its runs: resume {folder}/JOB {text}"
             )
-        jobs = int(value)
+        numbers[key] = int(value)
+    jobs, trials = numbers.get("sweep.jobs"), numbers.get("hydra.sweeper.n_trials")
 
     from runner.plugins import check_origins
     from runner.sweep.driver import resume
     from runner.sweep.jobs import Sweep
+    from runner.sweep.resumption import Resumption, continue_search
 
-    check_origins(sorted({module for job in Sweep.open(folder).jobs for module in job.config.plugins}), folder)
+    sweep = Sweep.open(folder)
+    check_origins(sorted({module for job in sweep.jobs for module in job.config.plugins}), folder)
+    if sweep.search is not None:
+        return continue_search(Resumption(sweep, retry_failed, jobs), trials)
+    if trials is not None:
+        raise ConfigError(f"hydra.sweeper.n_trials={trials}: {folder} is not a search; allowed: sweep.jobs=N")
     return resume(folder, retry_failed, jobs)
 
 
@@ -105,21 +123,42 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def predict(arguments: list[str]) -> int:
-    """Run `python -m runner predict RUN FILE...`: predict images or the rows of a CSV file."""
-    parser = argparse.ArgumentParser("runner predict", description="Predict images or the rows of a CSV file.")
+    """Run `python -m runner predict RUN FILE...`: predict images or the rows of a CSV file, or continue texts."""
+    parser = argparse.ArgumentParser("runner predict", description="Predict for images or tables, or continue texts.")
     parser.add_argument("run", type=Path, help="a run folder")
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, or a CSV file")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="images, folders, a CSV file, or prompts")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
-    parser.add_argument("--output", type=Path, metavar="F", help="a .csv or .json file; default: print CSV")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="F",
+        help="a .csv or .json file; default: print CSV. Masks go into a folder F without its suffix",
+    )
     options = parser.parse_intermixed_args(arguments)
     config = frozen_config(options.run)
 
     from runner.runs.predict import check_output, predict_files, write_rows
 
     check_output(options.output)
-    rows, unread = predict_files(config, options.run.absolute(), options.checkpoint, options.files)
+    pictures = None if options.output is None else options.output.with_suffix("")
+    rows, unread = predict_files(config, options.run.absolute(), options.checkpoint, options.files, pictures)
     print(write_rows(rows, options.output), end="")
     return 1 if unread else 0
+
+
+def verify(arguments: list[str]) -> int:
+    """Run `python -m runner verify RUN`: train a part of a run again; return 1 if it differs from the record."""
+    from runner.runs.commands import verify_options
+
+    options = verify_options(arguments)
+    config = frozen_config(options.run)
+
+    from runner.runs.verify.verification import render, verify_run
+
+    report = verify_run(config, options.run.absolute(), options.steps, options.start)
+    print(render(report, options.format), end="")
+    events.write(event("verify", equal=report.is_equal, **asdict(report)))
+    return 0 if report.is_equal else 1
 
 
 def export(arguments: list[str]) -> int:
@@ -150,65 +189,39 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
     Raises:
         ConfigError: it is not a run folder, or the overrides do not fit its config.
     """
+    from runner.runs.found import not_a_run
     from runner.sweep.jobs import is_sweep
 
     file = folder.absolute() / "config.yaml"
     if is_sweep(file.parent):
         raise ConfigError(f"{file.parent}: is a sweep folder; name one of its runs: {file.parent}/JOB")
     if not file.is_file():
-        raise ConfigError(f"{file.parent}: not a run folder: it has no config.yaml")
+        raise ConfigError(not_a_run(file.parent))
     config = thaw(file, overrides)
 
     speed_up()
     from runner.plugins import check_origins
     from runner.runs.origin import with_origin, with_paths_of
-    from runner.training.check import check
+    from runner.training.checks.check import check
+    from runner.training.setup.initial import as_resumed
 
     if is_leader():
         check_origins(config.plugins, file.parent)
-
     config = with_paths_of(file.parent, config, overrides)
     try:
-        check(config, trains)
+        starts = trains and not any((file.parent / "checkpoints").glob("*.pt"))
+        check(config if starts else as_resumed(config), trains)
     except ConfigError as error:
         raise with_origin(file.parent, error) from error
     return config
 
 
-def compare(arguments: list[str]) -> int:
-    """Run `python -m runner compare FOLDER...`: show runs and sweeps in one table."""
-    from runner.runs.compare import Comparison
-    from runner.runs.formats import FORMATS, render
-    from runner.runs.found import find_runs
-
-    parser = argparse.ArgumentParser("runner compare", description="Show runs and sweeps in one table.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, sweeps, or folders of them")
-    parser.add_argument("--sort", metavar="KEY", help="a column, best first; default: the first metric")
-    parser.add_argument("--columns", metavar="KEY,...", help="only these columns: metrics or keys of the configs")
-    parser.add_argument("--format", default="table", choices=FORMATS)
-    parser.add_argument("--output", type=Path, metavar="F", help="a file; default: print the table")
-    options = parser.parse_intermixed_args(arguments)
-    comparison = Comparison(find_runs(options.folders))
-    comparison.sort(options.sort)
-    if options.columns is not None:
-        comparison.choose(options.columns.split(","))
-    width = shutil.get_terminal_size().columns if options.output is None and sys.stdout.isatty() else 120
-    text = render(comparison, options.format, width)
-    if options.output is None:
-        print(text, end="")
-        return 0
-    try:
-        options.output.write_text(text)
-    except OSError as error:
-        raise ConfigError(f"--output: {options.output} cannot be written: {error.strerror}") from error
-    print(f"{len(comparison.runs)} runs: {options.output.absolute()}")
-    return 0
-
-
 def components(arguments: list[str]) -> int:
     """Run `python -m runner components [GROUP [NAME]]`: list the registered components."""
+    from runner.registry import ALL_REGISTRIES
+
     parser = argparse.ArgumentParser("runner components", description="List the components that a config can choose.")
-    parser.add_argument("group", nargs="?", help="model, loss, optim, scheduler or dataset")
+    parser.add_argument("group", nargs="?", help=f"one of: {', '.join(ALL_REGISTRIES)}")
     parser.add_argument("name", nargs="?", help="a component of the group")
     parser.add_argument("--format", default="table", choices=["table", "json"])
     parser.add_argument("--plugins", default="", metavar="M,N", help="modules with your own components")
@@ -230,6 +243,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "compare": compare,
+    "diff": diff,
+    "verify": verify,
     "export": export,
     "components": components,
 }

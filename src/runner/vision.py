@@ -14,5 +14,6 @@ except RuntimeError:
     for _operator in ("nms", "qnms"):
         _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
+from torchvision.transforms import v2 as transforms
 
-__all__ = ["torchvision"]
+__all__ = ["torchvision", "transforms"]
