@@ -1,18 +1,28 @@
 """Fixtures that run the program, and an option that makes skipped tests fail in CI."""
 
+import os
 import shutil
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterator
+from datetime import timedelta
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore  # type: ignore[attr-defined]  # public, but not explicitly re-exported
 
 from runner import cli
 from runner.config.compose import compose_config
 from runner.config.schema import Config
-from runner.registry import REGISTRIES
+from runner.machine.distributed import World
+from runner.machine.rendezvous import Member
+from runner.registry import ALL_REGISTRIES
 from runner.runs import final_test
 
 TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", "trainer.batch_size=256"]
@@ -20,6 +30,13 @@ TINY = ["model=mlp", "model.hidden=[16]", "dataset.size=8", "trainer.epochs=2", 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forbid-skips", action="store_true", help="fail skipped tests, except those that need a GPU")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is no GPU, before their fixtures are set up."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,7 +58,7 @@ def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for registry in REGISTRIES.values():
+    for registry in ALL_REGISTRIES.values():
         registry.names()  # load the built-in components, so that only those of plugins are removed
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     yield tmp_path
@@ -75,22 +92,52 @@ def runner(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 
 @pytest.fixture
-def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """Simulate a second process that sends the same tensors; return the tensors passed to `all_reduce`."""
-    sent: list[torch.Tensor] = []
+def on_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., list[Any]]]:
+    """Return a function that calls another one with a World in a new process for each rank.
 
-    def all_reduce(message: torch.Tensor) -> None:
-        sent.append(message.clone())
-        message.mul_(2)
+    It returns the results by rank. The processes are forked, which takes a fraction of the time of starting them.
+    """
+    started: list[BaseProcess] = []
 
-    def gather_object(value: object, values: list[object]) -> None:
-        values[:] = [value, value]
+    def call(function: Callable[[World], Any], size: int = 2) -> list[Any]:
+        folder = tmp_path_factory.mktemp("ranks")
+        processes = [
+            get_context("fork").Process(target=one_rank, args=(function, rank, size, folder)) for rank in range(size)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of a fork with several threads
+            for process in processes:
+                process.start()
+        started.extend(processes)
+        for process in processes:
+            process.join(60)
+        output = "".join((folder / f"output-{rank}").read_text() for rank in range(size))
+        assert [process.exitcode for process in processes] == [0] * size, output
+        assert output == ""  # such as a warning of PyTorch
+        return [torch.load(folder / f"result-{rank}", weights_only=False) for rank in range(size)]
 
-    monkeypatch.setattr(dist, "all_reduce", all_reduce)
-    monkeypatch.setattr(dist, "gather_object", gather_object)
-    for name in ("broadcast", "broadcast_object_list"):
-        monkeypatch.setattr(dist, name, lambda *arguments: None)
-    return sent
+    yield call
+    for process in started:
+        process.kill()
+
+
+def one_rank(function: Callable[[World], Any], rank: int, size: int, folder: Path) -> None:
+    """Call a function on one rank, and write its result and the output of the process to files."""
+    with (folder / f"output-{rank}").open("w", buffering=1) as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+        sys.stdout = sys.stderr = output
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+        store, code = FileStore(str(folder / "store"), size), 0
+        try:
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=30))
+            members = [Member(str(each), "here", each, None) for each in range(size)]
+            torch.save(function(World(rank, size, members=members, store=store, timeout=30)), folder / f"result-{rank}")
+            dist.barrier()  # before one of them leaves
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        os._exit(code)  # without the clean-up of pytest
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ from typing import Any
 
 import torch
 
-from runner.dataset import Samples
+from runner.dataset import Samples, Spec
+from runner.registry import METRICS, TASKS
+from runner.tracking.recorded import event_files
+from runner.training.measuring.metric_set import MetricSet
+from runner.training.measuring.shard_metrics import ShardMetrics
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -48,11 +52,21 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the bytes of a tensor; those of bfloat16 cannot be read with NumPy."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+
+
+def totals(shard: ShardMetrics) -> list[float]:
+    """Return the sum of the losses, of the weights, and of each metric's terms."""
+    return shard.with_counts(shard.device_sums().tolist())
+
+
 def equal(left: Any, right: Any) -> bool:
     """Return whether two values from checkpoints, which may be nested, are equal bit for bit."""
     if isinstance(left, torch.Tensor):
         same_kind = isinstance(right, torch.Tensor) and left.dtype == right.dtype and left.shape == right.shape
-        return same_kind and left.cpu().numpy().tobytes() == right.cpu().numpy().tobytes()
+        return same_kind and torch.equal(as_bytes(left), as_bytes(right))
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
     if isinstance(left, list | tuple):
@@ -60,7 +74,14 @@ def equal(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-NOT_COMPARED = ("seconds", "epoch_seconds", "data_seconds", "files", "config")
+NOT_COMPARED = (
+    "seconds",
+    "epoch_seconds",
+    "data_seconds",
+    "files",
+    "config",
+    "samples",
+)  # which only runs in memory have
 
 
 def checkpoint(folder: Path, name: str = "last.pt") -> dict[str, Any]:
@@ -79,7 +100,7 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     found = []
-    written = sorted((folder / "tensorboard").glob("events.*"), key=lambda path: int(path.name.rsplit(".", 1)[1]))
+    written = sorted(event_files(folder), key=lambda path: int(path.name.rsplit(".", 1)[1]))
     for path in sorted(written, key=lambda path: path.name.split(".")[3]):  # by second, then by number in the process
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
@@ -114,3 +135,12 @@ def signal_all(process: int, number: signal.Signals) -> None:
     for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
         signal_all(int(child), number)
     os.kill(process, number)
+
+
+def metric_set_of(task: str, classes: int = 2, loss: torch.nn.Module | None = None) -> MetricSet:
+    """Return the metrics of a shipped task, with cross-entropy or another loss."""
+    built = TASKS.build(task, {})
+    built.spec = Spec(task=task, in_shape=(1,), out_features=classes)
+    built.loss_fn = loss or torch.nn.CrossEntropyLoss()
+    sums = {name: METRICS.build(name, {}, task=built) for name in built.metrics()}
+    return MetricSet(built, sums, {}, ["loss", *sums])

@@ -15,6 +15,7 @@ import pytest
 from conftest import TINY
 from helpers import finish, metrics_table, results, start, wait_until
 from runner import cli
+from runner.registry import ALL_REGISTRIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,7 +78,7 @@ def test_dry_run_shows_config_and_model_and_creates_nothing(workdir: Path, capsy
         (["resume", "nowhere"], "not a run folder"),
         (
             ["components", "moddel"],
-            "found 'moddel'; allowed: dataset, loss, model, optim, scheduler.",
+            "found 'moddel'; allowed: dataset, loss, metric, model, optim, scheduler, task.",
         ),
         (["components", "model", "lenett"], "Did you mean lenet?"),
     ],
@@ -102,6 +103,7 @@ def test_sweep_creates_one_folder_per_job(workdir: Path) -> None:
 WITHOUT_TORCH = [
     (["--help"], 0, "resume FOLDER"),
     (["--cfg", "job"], 0, "kernel_size: 5"),
+    (["components", "--help"], 0, "[group] [name]"),
     (["model=lenett"], 2, "Did you mean lenet?"),
     (["optim.lrr=0.1"], 2, "Did you mean lr?"),
 ]
@@ -174,6 +176,13 @@ def test_components_lists_all_components_and_the_parameters_of_one(
     assert all(name in shown for name in ("lenet", "cross_entropy", "sgd", "cosine", "digits"))
     assert cli.main(["components", "model", "lenet"]) == 0
     assert re.search(r"model\.kernel_size +int +5", capsys.readouterr().out)
+
+
+def test_help_of_components_names_all_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["components", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"one of: {', '.join(ALL_REGISTRIES)} " in shown
 
 
 @pytest.mark.slow

@@ -19,24 +19,41 @@ DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGEL
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [block for text in TEXTS.values() for block in FENCE.findall(text)]
-SUBCOMMANDS = ("resume", "evaluate", "predict", "compare", "export", "components", "--help", "--cfg", "--version")
+SUBCOMMANDS = (
+    "resume",
+    "evaluate",
+    "predict",
+    "compare",
+    "diff",
+    "verify",
+    "export",
+    "components",
+    "--help",
+    "--cfg",
+    "--version",
+)
 
 # Commands that are not run here, by their beginning, and the reason.
 NOT_RUN = {
     'eval "$(runner -sc install=bash)"': "changes the shell; test_shell_completion_answers asks for completions",
     "source .venv/bin/activate": "changes the shell",
     "tensorboard ": "a server; tests/browser opens its pages",
+    "python -m runner compare outputs --format html --output page.html --follow": "see tests/runs/test_page.py",
     "pip install ": "changes the environment",
     "pre-commit ": "changes the clone",
     "apt install ": "changes the system",
     "make ": "its targets are checked below, and .ci/run calls them",
     "torchrun --nnodes=2 ": "needs two machines",
-    "torchrun --max-restarts": "is not supported, as the document says",
+    "torchrun --max-restarts": "an option; tests/faults/test_elastic.py restarts runs",
     "srun ": "needs SLURM",
+    "python -m runner model=torchvision model.arch=resnet18 init.from=": "downloads weights",
+    "project": "a shell function; tests/test_own_project.py runs the project of docs/own-project.md",
     "#!/bin/bash": "the first line of a script",
     "python -m runner -m hydra/launcher=": "tests/faults/test_sweeps.py runs sweeps over other launchers",
     "python -m runner -m hydra/sweeper=optuna ": "tests/sweep/test_driver.py runs searches",
+    "python -m runner resume SWEEP hydra.sweeper.": "needs a search; tests/faults/test_search.py extends one",
 }
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # without GPUs, processes share the CPU
 SHORTER = {"trainer.epochs=30": "trainer.epochs=3"}  # values that are smaller in the tests
 
 
@@ -109,7 +126,7 @@ def test_command_runs(folder: Path, command: str) -> None:
     run = next(path.parent for path in sorted(folder.glob("outputs/*/*/results.json")))
     sweep = next(path.parent for path in sorted(folder.glob("outputs/*/*/sweep.yaml")))
     places = {"FOLDER": str(run), "RUN": str(run), "SWEEP": str(sweep), "outputs": str(run.parent), **SHORTER}
-    words = [places.get(word, word) for word in shlex.split(command, comments=True)]
+    words = [places.get(word, word.replace("=RUN", f"={run}")) for word in shlex.split(command, comments=True)]
     _, _, rest = command.partition("-m runner")
     if not rest.strip().startswith(SUBCOMMANDS):
         words.append("trainer.max_steps=3")
@@ -117,7 +134,7 @@ def test_command_runs(folder: Path, command: str) -> None:
     with subprocess.Popen(
         [*program, *words[1:]],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},  # without GPUs, processes share the CPU
+        env=os.environ | ENVIRONMENT | {"TRACKIO_DIR": str(folder / "trackio")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -132,7 +149,7 @@ def test_command_runs(folder: Path, command: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_run_or_excluded_with_a_reason(command: str) -> None:
     listed = command.startswith(tuple(NOT_RUN))
-    assert listed or re.match(r"python -m runner\b|torchrun --standalone \S+ -m runner\b", command)
+    assert listed or re.match(r"python -m runner\b|torchrun --standalone \S+( --max-restarts=\d)? -m runner\b", command)
 
 
 def test_every_exclusion_matches_a_command() -> None:

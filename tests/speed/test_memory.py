@@ -8,7 +8,7 @@ import resource, torch
 from runner.speed.memory import keep_freed_memory
 if {keep}:
     keep_freed_memory()
-for _ in range(10):  # until the heap is large enough
+for _ in range(50):  # until the heap is large enough, which takes up to a dozen blocks
     torch.ones(1 << 24)  # 64 MiB
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

@@ -27,7 +27,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, runner
 for found in pkgutil.walk_packages(runner.__path__, "runner."):
     # The preload file prepares the fork server, and torchvision imports torch._dynamo.
-    if found.name not in ("runner.sweep.preload", "runner.vision"):
+    if found.name not in ("runner.sweep.execution.preload", "runner.vision"):
         importlib.import_module(found.name)
 assert state() == before
 """
