@@ -245,6 +245,6 @@ def report(error: BaseException, world: World, results: Results) -> int:
     message = str(error) if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}{at}"
     exit_code = error.exit_code if isinstance(error, Diverged) else 1  # not 2, which says that nothing was created
     details = {"type": type(error).__name__, "message": str(error)}
-    log.error("%s", message, exc_info=error, extra=logged("error", **details, exit_code=exit_code))
     results.end("diverged" if isinstance(error, Diverged) else "failed", error=details)
+    log.error("%s", message, exc_info=error, extra=logged("error", **details, exit_code=exit_code))
     return exit_code
