@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Table
 
 from runner.errors import ConfigError, nearest
-from runner.registry import ALL_REGISTRIES, Registry
+from runner.metric.torchmetrics import paths
+from runner.registry import ALL_REGISTRIES, METRICS, Registry
 from runner.tracking.console import console
 
 
@@ -18,7 +19,7 @@ def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
 
     Args:
         group: group of the components; None for all groups.
-        name: one component of the group; None for all of them.
+        name: one component of the group, or the short name of metrics; None for all of them.
 
     Raises:
         ConfigError: the group or component does not exist.
@@ -27,8 +28,11 @@ def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
         raise ConfigError(f"found {group!r}; {nearest(group, ALL_REGISTRIES)}")
     registries = ALL_REGISTRIES.values() if group is None else [ALL_REGISTRIES[group]]
     if group is not None and name is not None:
-        ALL_REGISTRIES[group].get(name)
-        return [(ALL_REGISTRIES[group], name)]
+        registry = ALL_REGISTRIES[group]
+        if registry is METRICS and name not in registry.names():
+            return [(registry, path) for path in paths(name) or [name]]
+        registry.get(name)
+        return [(registry, name)]
     return [(registry, each) for registry in registries for each in registry.names()]
 
 
@@ -59,14 +63,15 @@ def print_components(group: str | None, name: str | None) -> None:
 
     Args:
         group: group of the components; None for all groups.
-        name: one component of the group; None for all of them.
+        name: one component of the group, or the short name of metrics; None for all of them.
 
     Raises:
         ConfigError: the group or component does not exist.
     """
     components = chosen(group, name)
     if name is not None:
-        _print_one(*components[0])
+        for component in components:
+            _print_one(*component)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("group", "name", *(["parameters"] if group else []), "description"):

@@ -15,7 +15,7 @@ from runner import cli
 from runner.config.schema import Component, Config
 from runner.errors import ConfigError
 from runner.machine.distributed import World
-from runner.metric.torchmetrics import TorchMetric, candidates, snake
+from runner.metric.torchmetrics import TorchMetric, candidates, paths, snake
 from runner.registry import METRICS
 from runner.training.checks.check import check
 from runner.training.evaluate import evaluate
@@ -82,6 +82,7 @@ def test_short_names_depend_on_the_task() -> None:
         "multilabel": "torchmetrics.classification.MultilabelF1Score",
     }.items():
         assert candidates(metric_set_of(task).task)["f1"] == candidates(metric_set_of(task).task)["f1_score"] == found
+    assert paths("f1") == [f"torchmetrics.classification.{kind}F1Score" for kind in ("Multiclass", "Multilabel")]
     names = candidates(metric_set_of("regression").task)
     assert names["mean_squared_error"] == "torchmetrics.regression.MeanSquaredError"
     assert "f1" not in names

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from runner.dataset.tree import tensors
-from runner.registry import METRICS, Entry, Traits
+from runner.registry import METRICS, TASKS, Entry, Traits
 from runner.task.base import Task
 
 PACKAGES = ("torchmetrics", "torchmetrics.regression", "torchmetrics.classification", "torchmetrics.segmentation")
@@ -125,6 +125,12 @@ def find(path: str) -> Entry | None:
         return None
     metric: Callable[..., Any] = getattr(importlib.import_module(package), name)
     return Entry(metric, path, Traits(supply=SUPPLY, hide=HIDDEN))
+
+
+def paths(name: str) -> list[str]:
+    """Return the paths of the classes that a short name stands for with one of the shipped tasks."""
+    known = [candidates(TASKS.build(task, {})) for task in ("classification", "multilabel", "regression")]
+    return list(dict.fromkeys(names[name] for names in known if name in names))
 
 
 METRICS.otherwise(find)
