@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,12 +185,10 @@ def test_help_of_components_names_all_groups(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
-def test_default_run_reaches_97_percent_within_half_a_minute(workdir: Path) -> None:
-    began = time.monotonic()
+def test_default_run_reaches_97_percent(workdir: Path) -> None:
     finish(start(cwd=workdir))
     (folder,) = workdir.glob("outputs/*/*_lenet_digits")
     assert results(folder)["test"]["accuracy"] >= 0.97
-    assert time.monotonic() - began < 30
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def trials_in(workdir: Path) -> int:
 
 def test_signalled_search_goes_on_as_if_it_had_not_stopped(undisturbed: Path, tmp_path: Path) -> None:
     driver = start(*SEARCH, SEED, f"hydra.sweeper.n_trials={TRIALS}", cwd=tmp_path)
-    wait_until(lambda: trials_in(tmp_path) >= 5)
+    wait_until(lambda: trials_in(tmp_path) >= 3)
     driver.send_signal(signal.SIGTERM)
     assert f"a resume finishes the trials and continues until {TRIALS} have run" in finish(driver, code=143)
     folder = only_sweep(tmp_path)

@@ -163,7 +163,7 @@ def test_stuck_jobs_end_when_the_driver_is_killed(tmp_path: Path, deadly: list[s
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_saves_jobs_and_sweep_can_be_resumed(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    arguments = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=40", "seed=0,1,2"]
+    arguments = ["-m", *TINY, "trainer.batch_size=16", "trainer.epochs=150", "seed=0,1,2"]
     driver = start(*arguments, cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     driver.send_signal(number)
@@ -228,7 +228,7 @@ def test_killed_job_is_reported_and_resumed(tmp_path: Path) -> None:
 
 
 def test_killed_server_fails_only_the_running_jobs(tmp_path: Path) -> None:
-    driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=60", "seed=0,1,2", cwd=tmp_path)
+    driver = start("-m", *TINY, "trainer.batch_size=16", "trainer.epochs=150", "seed=0,1,2", cwd=tmp_path)
     wait_until(lambda: len(list(tmp_path.glob("outputs/*/*/*/checkpoints/last.pt"))) == 2)
     (server,) = [number for number in processes_in(tmp_path) if parent_of(number) == driver.pid and is_server(number)]
     os.kill(server, signal.SIGKILL)

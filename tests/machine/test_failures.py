@@ -1,6 +1,5 @@
 import os
 import socket
-import time
 
 import pytest
 from torch.distributed import HashStore  # type: ignore[attr-defined]  # public, but not explicitly re-exported
@@ -56,9 +55,7 @@ def test_ranks_that_only_lost_the_connection_are_not_blamed(pair: tuple[World, W
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("timed out"), RunnerError("socket")])
 def test_other_errors_are_not_explained_by_communication(pair: tuple[World, World], error: Exception) -> None:
-    begun = time.monotonic()
     assert explain(pair[0], error) is error
-    assert time.monotonic() - begun < 0.1
     assert not pair[0].store.check(["failed/0"])
 
 

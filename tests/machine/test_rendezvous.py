@@ -83,15 +83,15 @@ def test_rank_may_restart_while_others_wait(port: int) -> None:
 
 
 def test_missing_rank_is_named_after_the_timeout(port: int) -> None:
-    met = start(port, [0, 1, 3], 4, timeout=0.2)
-    assert messages(met) == {"rank 2 did not start within device.timeout=0.2 s"}
+    met = start(port, [0, 1, 3], 4, timeout=1)
+    assert messages(met) == {"rank 2 did not start within device.timeout=1 s"}
 
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_rank_that_is_missing_after_a_restart_is_named(port: int, missing: int) -> None:
     results(start(port, range(3), 3))
-    met = start(port, {0, 1, 2} - {missing}, 3, timeout=0.2)
-    assert messages(met) == {f"rank {missing} did not start within device.timeout=0.2 s"}
+    met = start(port, {0, 1, 2} - {missing}, 3, timeout=1)
+    assert messages(met) == {f"rank {missing} did not start within device.timeout=1 s"}
 
 
 def test_processes_of_one_torchrun_have_the_same_launcher_also_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import time
 from collections.abc import Iterator
 
+import pytest
 import torch
 
 from helpers import metric_set_of, totals
@@ -76,15 +77,23 @@ def test_metrics_of_another_number_of_shards_are_merged_into_the_first() -> None
     assert [totals(shard) for shard in merged.recent.shards] == [[15, 4, 2, 4], [0, 0, 0, 0]]
 
 
-def test_clock_measures_the_time_spent_waiting_for_batches() -> None:
+def test_clock_measures_the_time_spent_waiting_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
     def slow() -> Iterator[int]:
         for number in range(3):
-            time.sleep(0.02)
+            spend(2)
             yield number
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
 
     state = TrainState.start(
         metric_set_of("classification"), torch.device("cpu"), Best("val/loss", "min"), Best("val/loss", "min")
     )
     for _ in Clock().waiting(state, slow()):
-        time.sleep(0.05)  # the time of a step, which is not waiting
-    assert 0.06 <= state.data_seconds < 0.15
+        spend(50)  # the time of a step, which is not waiting
+    assert state.data_seconds == 6

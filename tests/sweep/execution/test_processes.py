@@ -104,15 +104,17 @@ def test_job_whose_rank_was_killed_is_left_to_resume(sweep: Callable[..., Path],
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("death", "error"),
+    ("death", "timeout", "error"),
     [
-        ("kill rank 0", "killed by SIGKILL: kill -9, or out of memory; see run.log"),
-        ("raise in rank 1", "failed: ValueError: on purpose"),
-        ("hang in rank 1", "sweep.timeout: did not finish within 3 seconds"),
+        ("kill rank 0", 100, "killed by SIGKILL: kill -9, or out of memory; see run.log"),
+        ("raise in rank 1", 100, "failed: ValueError: on purpose"),
+        ("hang in rank 1", 3, "sweep.timeout: did not finish within 3 seconds"),
     ],
 )
-def test_ranks_of_a_failed_job_end(sweep: Callable[..., Path], deadly: list[str], death: str, error: str) -> None:
-    folder = sweep(*deadly, f"model.death={death}", "sweep.processes=2", "sweep.timeout=3", code=1)
+def test_ranks_of_a_failed_job_end(
+    sweep: Callable[..., Path], deadly: list[str], death: str, timeout: int, error: str
+) -> None:
+    folder = sweep(*deadly, f"model.death={death}", "sweep.processes=2", f"sweep.timeout={timeout}", code=1)
     (job,) = [path for path in folder.iterdir() if path.is_dir()]
     assert results(job)["status"] == "failed"
     assert error in results(job)["error"]["message"]
