@@ -8,8 +8,9 @@ import yaml
 
 from helpers import finish, results, start
 from runner import cli
-from runner.config.compose import compose_config, freeze
+from runner.config.compose import compose_config
 from runner.config.composition import CONF
+from runner.config.frozen import freeze
 from runner.plugins import check_origins
 
 PARTS = '''
@@ -86,6 +87,10 @@ def test_plugin_components_train_resume_and_predict(project: Path) -> None:
     assert notice == f"plugins  my_parts: {project / 'my_parts.py'}"
     found = json.loads(text)
     assert found["metrics"] == results(folder)["test"]
+    (project / "conf" / "dataset" / "other.yaml").write_text("name: mine\nrows: 50\n")
+    other = ["evaluate", str(folder), "--config-dir=conf", "dataset=other"]
+    _, text = finish(start(*other, cwd=project)).split("\n", 1)
+    assert json.loads(text)["samples"] == 10  # of 50
     (project / "rows.csv").write_text("0.1,0.2,0.3\n")
     _, header, row = finish(start("predict", str(folder), "rows.csv", cwd=project)).splitlines()
     assert header == "input,output0"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from runner.commands import COMMANDS, resume, show
+from runner.commands import COMMANDS, resume
 from runner.config.arguments import Typed, check_arguments, split, take_json
 from runner.config.calling import call_hydra
 from runner.config.compose import typed
@@ -182,6 +182,7 @@ def train_config(cfg: DictConfig, overrides: list[str]) -> int:
         raise ConfigError("sweep.race.max_seeds: compares the jobs of a sweep, which needs -m")
 
     speed_up()
+    from runner.runs.dry_run import show
     from runner.runs.folder import make_run_folder
     from runner.runs.request import Request
     from runner.runs.run import run

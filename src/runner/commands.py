@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.config.compose import freeze, thaw
+from runner.config.frozen import thaw
 from runner.errors import ConfigError
 from runner.machine.ranks import is_leader
 from runner.machine.startup import speed_up
@@ -18,27 +18,6 @@ from runner.tracking.events import event, events
 
 if TYPE_CHECKING:
     from runner.config.schema import Config
-
-
-def show(config: "Config") -> int:
-    """Print the resolved config and the model; create nothing."""
-    import torch
-
-    from runner.tracking.summary import summarize
-    from runner.training.checks.try_shapes import inputs_that_fit
-    from runner.training.setup.build import build_model, build_task
-    from runner.training.setup.build_data import build_dataset
-
-    dataset = build_dataset(config)
-    task = build_task(config, dataset.spec)
-    with torch.device("meta"):
-        model = build_model(config, dataset.spec)
-        inputs = inputs_that_fit(dataset, task, model)
-    print(freeze(config))
-    print(summarize(model, lambda: task.forward(model, inputs)))
-    print("dry run: nothing was created")
-    events.write(event("dry run", config=config.model_dump()))
-    return 0
 
 
 def resume(arguments: list[str]) -> int:
@@ -58,14 +37,14 @@ def resume(arguments: list[str]) -> int:
         raise ConfigError(f"--retry-failed: {folder} is not a sweep folder; resume a failed run without this flag")
     config = frozen_config(folder, options.overrides, trains=True)
 
-    if config.dry_run:
-        return show(config)
-
+    from runner.runs.dry_run import show
     from runner.runs.request import Request
     from runner.runs.run import run
     from runner.sweep.halving import make_should_stop
     from runner.tracking.results import DONE, outcome, read_results, status_of
 
+    if config.dry_run:
+        return show(config)
     if status_of(folder) in DONE and not options.overrides:
         print(f"completed already, nothing to do: {folder}\nTo train longer: resume {folder} trainer.epochs=N")
         events.write(event("ended", **outcome(read_results(folder), folder, 0)))
@@ -112,8 +91,9 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", default=[], help="another dataset: dataset=mnist dataset.root=...")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|FILE")
     parser.add_argument("--split", default="test", choices=["val", "test"])
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder of your own config files, for dataset=YOURS")
     options = parser.parse_intermixed_args(arguments)
-    config = frozen_config(options.run, options.overrides)
+    config = frozen_config(options.run, options.overrides, config_dir=options.config_dir)
 
     from runner.runs.predict import evaluate_run
     from runner.tracking.results import as_json
@@ -178,13 +158,16 @@ def export(arguments: list[str]) -> int:
     return 0
 
 
-def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = False) -> "Config":
+def frozen_config(
+    folder: Path, overrides: Sequence[str] = (), trains: bool = False, config_dir: str | None = None
+) -> "Config":
     """Return the checked config of a run folder.
 
     Args:
         folder: the run folder.
         overrides: new values.
         trains: whether the run is to be trained further.
+        config_dir: the user's folder of config files, from which an override may choose.
 
     Raises:
         ConfigError: it is not a run folder, or the overrides do not fit its config.
@@ -197,7 +180,7 @@ def frozen_config(folder: Path, overrides: Sequence[str] = (), trains: bool = Fa
         raise ConfigError(f"{file.parent}: is a sweep folder; name one of its runs: {file.parent}/JOB")
     if not file.is_file():
         raise ConfigError(not_a_run(file.parent))
-    config = thaw(file, overrides)
+    config = thaw(file, overrides, config_dir)
 
     speed_up()
     from runner.plugins import check_origins

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.compose import compose_config, freeze, thaw
+from runner.config.compose import compose_config
+from runner.config.frozen import freeze, thaw
 from runner.config.metric_mode import usual_mode
 from runner.metric.torchmetrics import candidates, snake
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from runner.config.compose import compose_config, freeze
+from runner.config.compose import compose_config
+from runner.config.frozen import freeze
 from runner.config.yaml_file import read_yaml
 
 EPOCHS, STEPS = 30, 45

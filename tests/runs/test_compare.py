@@ -6,7 +6,8 @@ import pytest
 
 from helpers import finish, start
 from runner import cli
-from runner.config.compose import compose_config, freeze
+from runner.config.compose import compose_config
+from runner.config.frozen import freeze
 from runner.errors import ConfigError
 from runner.runs.compare import Comparison
 from runner.runs.found import differing, find_runs

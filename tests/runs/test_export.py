@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runner import cli
-from runner.config.compose import thaw
+from runner.config.frozen import thaw
 from runner.runs.predict import load_trained
 
 REGRESSION = ("model=mlp", "dataset=line", "loss=mse", "dataset.val_share=0.2", "dataset.test_share=0.2")

@@ -1,9 +1,8 @@
-"""Compose overrides and `conf/` into a typed config; freeze a config in a file, and read it back."""
+"""Compose overrides and `conf/` into a typed config."""
 
 import copy
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose
@@ -14,13 +13,10 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from runner.config.arguments import instead_of
-from runner.config.composition import COMPOSITION_ERRORS, CONF, code_in_hydra, code_keys, hydra_on_conf, value_by_value
-from runner.config.metric_mode import reset_modes
-from runner.config.problems import find_problems, parse_known
-from runner.config.yaml_file import read_yaml
+from runner.config.composition import COMPOSITION_ERRORS, code_in_hydra, code_keys, hydra_on_conf, value_by_value
+from runner.config.problems import find_problems
 from runner.errors import ConfigError
 
 if TYPE_CHECKING:  # pydantic takes 0.1 s to import, and --help and --cfg do not need it
@@ -174,61 +170,6 @@ def typed(cfg: DictConfig) -> "Config":
     return parse(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def freeze(values: "Config | list[str]") -> str:
-    """Return a config or overrides as YAML, for `thaw` or `read_overrides`."""
-    plain = values if isinstance(values, list) else values.model_dump()
-    return OmegaConf.to_yaml(OmegaConf.create(plain))
-
-
-def read_overrides(path: Path) -> list[str]:
-    """Return the overrides in a file as they were typed; [] if there is no such file.
-
-    Raises:
-        ConfigError: the file is damaged.
-    """
-    try:
-        texts = read_yaml(path) if path.exists() else []  # not with OmegaConf, which would resolve each ${...}
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
-        raise ConfigError(f"{path}: damaged: {' '.join(str(error).split())}") from error
-    if not isinstance(texts, list):
-        raise ConfigError(f"{path}: damaged: it does not contain a list")
-    return [str(text) for text in texts]
-
-
-def thaw(path: Path, overrides: Sequence[str] = ()) -> "Config":
-    """Return the config in a file, changed by overrides.
-
-    Args:
-        path: file of a frozen config.
-        overrides: overrides of values, and choices of groups.
-
-    Raises:
-        ConfigError: the file is damaged, or an override is invalid.
-    """
-    try:
-        read_yaml(path)  # limits the expansion of aliases, which OmegaConf does not
-        cfg = OmegaConf.load(path)
-        if not isinstance(cfg, DictConfig):
-            raise ConfigError(f"{path}: damaged: it does not contain keys and values")
-        OmegaConf.set_struct(cfg, True)
-        for override in parse_known([*reset_modes(overrides), *overrides], cfg):
-            if override.is_sweep_override() or override.is_delete():
-                raise ConfigError(f"{override.input_line}: expected KEY=VALUE, with a single value")
-            group, choice = override.key_or_group, override.value()
-            if isinstance(choice, str) and (CONF / group / f"{choice}.yaml").is_file():
-                choice = compose_group(group, choice)
-            OmegaConf.update(cfg, group, choice, merge=False)
-    except (OSError, YAMLError, *COMPOSITION_ERRORS) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from error
-    try:
-        return typed(cfg)
-    except ConfigError as error:
-        if any(line.endswith(": missing") for line in error.problems):
-            hint = f"{path}: keys are missing: the file may be from another version of runner; see environment.json"
-            raise ConfigError(*error.problems, hint) from error
-        raise
-
-
 def _broken(node: Any) -> Iterator[str]:
     """Yield a line for each missing value and each broken interpolation."""
     keys = range(len(node)) if OmegaConf.is_list(node) else list(node)
@@ -241,9 +182,3 @@ def _broken(node: Any) -> Iterator[str]:
         else:
             if OmegaConf.is_config(value):
                 yield from _broken(value)
-
-
-def compose_group(group: str, option: str) -> Any:
-    """Return the values of an option of a group, as plain Python values."""
-    with hydra_on_conf():
-        return OmegaConf.to_container(compose("config", [f"{group}={option}"])[group], resolve=True)

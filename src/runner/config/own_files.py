@@ -69,6 +69,20 @@ class Folders(SearchPathPlugin):
             search_path.prepend(OWN, f"{Files.scheme()}://{self.own}", anchor="main")
 
 
+def own_folder(config_dir: str | None) -> Path | None:
+    """Return the absolute path of the user's folder of config files; None if there is none.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if config_dir is None:
+        return None
+    own = Path(config_dir).absolute()
+    if not own.is_dir():
+        raise ConfigError(f"--config-dir: no such folder: {config_dir} (looked for {own})")
+    return own
+
+
 @contextmanager
 def searching(config_dir: str | None) -> Iterator[None]:
     """Let Hydra search a folder before `conf/`, within this context.
@@ -76,9 +90,7 @@ def searching(config_dir: str | None) -> Iterator[None]:
     Raises:
         ConfigError: there is no such folder.
     """
-    own = None if config_dir is None else Path(config_dir).absolute()
-    if own is not None and not own.is_dir():
-        raise ConfigError(f"--config-dir: no such folder: {config_dir} (looked for {own})")
+    own = own_folder(config_dir)
     for plugin in (Files, Folders):
         Plugins.instance().register(plugin)
     before, Folders.own = Folders.own, own

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from runner.config.composition import COMPOSITION_ERRORS, CONF, hydra_on_conf, value_by_value
+from runner.config.composition import COMPOSITION_ERRORS, hydra_on_conf, value_by_value
 from runner.config.explain import in_words, left_out, no_option, no_such_key, not_composed, spaced, unreadable
 from runner.config.own_files import shown
 from runner.errors import ConfigError
@@ -104,10 +104,15 @@ def parse_each(overrides: Sequence[str]) -> tuple[list[Override], list[str]]:
     return parsed, problems
 
 
-def parse_known(overrides: Sequence[str], cfg: DictConfig) -> Iterator[Override]:
+def parse_known(overrides: Sequence[str], cfg: DictConfig, folders: Sequence[Path]) -> Iterator[Override]:
     """Yield the parsed overrides of keys that a config has.
 
     Each one may be applied before the next is taken: the choice of a group can bring keys for the overrides after it.
+
+    Args:
+        overrides: the overrides.
+        cfg: the config.
+        folders: folders of config files, whose options may be chosen.
 
     Raises:
         ConfigError: with one line for each override that cannot be parsed, or whose key or option does not exist.
@@ -115,11 +120,11 @@ def parse_known(overrides: Sequence[str], cfg: DictConfig) -> Iterator[Override]
     parsed, problems = parse_each(overrides)
     for each in parsed:
         group, choice = each.key_or_group, each.value()
-        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        options = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
         if line := no_such_key(group, cfg):
             problems.append(line)
         elif options and isinstance(choice, str) and choice not in options:
-            problems.append(no_option(group, choice, options, CONF))
+            problems.append(no_option(group, choice, options, folders[-1]))
         else:
             yield each
     if problems:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from runner.config.compose import thaw
+from runner.config.frozen import thaw
 from runner.errors import CheckpointError, ConfigError
 from runner.plugins import load_plugins
 from runner.training.saving.checkpoint import load_checkpoint

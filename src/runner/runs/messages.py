@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.config.compose import read_overrides
+from runner.config.frozen import read_overrides
 from runner.config.schema import Config
 from runner.machine.device import describe
 from runner.tracking.console import in_shell, pack, relative

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner.config.compose import freeze, read_overrides
+from runner.config.frozen import freeze, read_overrides
 from runner.config.schema import flatten
 from runner.errors import ConfigError, Diverged, RunnerError
 from runner.machine.device import describe, resolve

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from runner.config.compose import freeze
+from runner.config.frozen import freeze
 from runner.errors import RunnerError
 from runner.machine.files import write_atomically
 from runner.runs.folder import fill_run_folder, locked
