@@ -90,6 +90,7 @@ def test_each_recipe_states_command_result_and_time(option: str) -> None:
         ("+trainer.epoch=3", "trainer.epoch: no such key; allowed: .* Did you mean epochs?"),
         ("+sede=3", "sede: no such key; allowed: .* Did you mean seed?"),
         ("trainer.epoch=3", "trainer.epoch: no such key; allowed: .* Did you mean epochs?"),
+        ("optim.lr.x=3", "optim.lr.x: no such key; optim.lr is 0.01"),
         ("model=lenett", "model: found 'lenett'; allowed: .* Did you mean lenet?"),
         ("seed='0'", "seed: found '0'; Input should be a valid integer"),
         ("name=${nowhere}", "name: found '${nowhere}'; Interpolation key 'nowhere' not found"),

@@ -137,9 +137,10 @@ def left_out(group: str, options: Sequence[str]) -> str:
 def no_such_key(key: str, cfg: DictConfig) -> str | None:
     """Return what is wrong with a key; None if the config has it."""
     node: Any = cfg
-    for part in key.split("."):
+    for number, part in enumerate(parts := key.split(".")):
         if not OmegaConf.is_dict(node):
-            return f"{key}: no such key"
+            value = "null" if str(node) == "None" else node
+            return f"{key}: no such key; {'.'.join(parts[:number])} is {value}"
         if part not in node and not OmegaConf.is_missing(node, part):
             elsewhere = _elsewhere(key, cfg)
             hint = f"did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(part, map(str, node))
