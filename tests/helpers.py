@@ -38,8 +38,12 @@ def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[st
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    """Wait for a process, check its exit code and return its output."""
-    output, _ = process.communicate(timeout=120)
+    """Wait for a process, check its exit code and return its output; kill it if it takes five minutes."""
+    try:
+        output, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
     assert process.returncode == code, output
     return output
 

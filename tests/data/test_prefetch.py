@@ -91,6 +91,7 @@ def test_profiler_shows_the_time_of_waiting() -> None:
     assert event.count == 3
 
 
+@pytest.mark.slow
 def test_program_may_exit_while_the_thread_computes() -> None:
     script = (
         "import torch\n"

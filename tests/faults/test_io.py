@@ -140,6 +140,26 @@ def test_kill_at_any_call_leaves_a_valid_checkpoint(tmp_path: Path, save: Callab
         assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["best.pt", "last.pt", "step-000000003.pt"]
 
 
+def test_kill_at_any_call_of_the_first_save_leaves_both_checkpoints_or_none(tmp_path: Path) -> None:
+    calls = calls_of_a_save(tmp_path / "count")
+    survived = 0
+    for fatal in range(len(calls)):
+        checkpoints = Checkpoints(tmp_path / str(fatal), keep_last=1)
+        checkpoints.folder.mkdir()
+        child = os.fork()
+        if child == 0:
+            die_at(fatal, partial(save_in_foreground, checkpoints))
+        os.waitpid(child, 0)
+        newest, _ = checkpoints.load_newest("cpu")
+        if newest is not None:
+            checkpoints.restore_best(newest["step"])
+            intact(checkpoints, 3)
+            survived += 1
+        else:
+            assert not checkpoints.best.exists()
+    assert 0 < survived < len(calls)
+
+
 @pytest.mark.parametrize("save", [save_in_foreground, save_in_background])
 @pytest.mark.parametrize("for_good", [False, True])
 def test_failing_call_is_reported_and_leaves_a_valid_checkpoint(

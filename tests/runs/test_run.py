@@ -373,6 +373,18 @@ def test_run_that_crashed_before_its_first_checkpoint_starts_over(
     assert scalars(folder) == scalars(undisturbed)
 
 
+def test_run_that_crashed_within_its_first_save_tests_its_best_checkpoint(runner: Callable[..., Path]) -> None:
+    arguments = ["trainer.batch_size=16", "optim.lr=0.3", "trainer.epochs=3", "seed=1"]
+    whole = runner(*arguments)
+    assert results(whole)["best"]["epoch"] == 1
+    crashed = runner(*arguments, "trainer.epochs=1")
+    for name in ("best.pt", "last.pt"):  # the crash came after the file of the step
+        (crashed / "checkpoints" / name).unlink()
+    assert cli.main(["resume", str(crashed), "trainer.epochs=3"]) == 0
+    assert results(crashed)["test"] == results(whole)["test"]
+    assert equal(checkpoint(crashed, "best.pt")["model"], checkpoint(whole, "best.pt")["model"])
+
+
 @pytest.mark.parametrize("moment", ["in a step", "in a save"])
 def test_nothing_is_recorded_twice_after_a_crash(
     runner: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, moment: str

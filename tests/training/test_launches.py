@@ -16,7 +16,6 @@ CROP_AND_FLIP = ("dataset.augment.crop=2", "dataset.augment.flip=true")
         ([SMALL, "dataset.augment.flip=alternating"], 50),
         ([SMALL, "trainer.ema=0.99"], 43),
         (["model=torchvision"], 172),
-        (["model=torchvision", "trainer.channels_last=true"], 172),
         (["model=torchvision", "trainer.channels_last=true", *CROP_AND_FLIP], 178),
         (["model=torchvision", "trainer.ema=0.99"], 180),
     ],

@@ -168,7 +168,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the file cannot be written; the older ones are kept.
         """
-        path = self.folder / f"step-{contents['step']:09d}.pt"
+        path = self._path(contents["step"])
         save_checkpoint(path, contents)
         verify_checkpoint(path)
         try:
@@ -186,6 +186,14 @@ class Checkpoints:
                 f"{path}: saved, but the other files in its folder cannot be updated: {error}"
             ) from error
         return path
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:09d}.pt"
+
+    def restore_best(self, step: int) -> None:
+        """Make the checkpoint of a step the best one, if its save was interrupted before and there is no best one."""
+        if not self.best.exists() and self._path(step).exists():
+            _link(self._path(step), self.best)
 
     def load_newest(self, device: torch.device | str) -> tuple[Snapshot | None, list[str]]:
         """Load the newest good checkpoint.

@@ -61,6 +61,7 @@ def load(config: Config, checkpoints: Checkpoints, may_stop: bool) -> tuple[Snap
     saved, warnings = checkpoints.load_newest("cpu")
     if saved:
         check_same_run(config, saved)
+        checkpoints.restore_best(saved["best"]["step"])
         if saved["next"] in ("decide", "stop") and not may_stop:
             saved["next"] = "train"
         limit = config.trainer.max_minutes
