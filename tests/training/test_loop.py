@@ -10,6 +10,7 @@ from helpers import checkpoint, equal, metrics_table, results
 from runner.config.schema import Config
 from runner.machine.distributed import World
 from runner.machine.signals import Stop
+from runner.task import Classification
 from runner.tracking.results import Results, judge_fit
 from runner.tracking.tracker import NullTracker, Tracker
 from runner.training.evaluate import evaluate, predict
@@ -19,8 +20,8 @@ from runner.training.saving.checkpoint import Checkpoints
 from runner.training.saving.resume import assemble
 from runner.training.setup.build import build
 from runner.training.state import Best, TrainState
-from runner.training.step import Closure, weighted_loss
-from runner.training.trainer import Trainer
+from runner.training.step import Closure, backward, gradients, weighted_loss
+from runner.training.trainer import Step, Trainer
 
 
 def trainer_of(parts: Parts, tracker: Tracker | None = None) -> Trainer:
@@ -329,6 +330,51 @@ def test_ignored_targets_in_a_later_micro_batch_are_not_counted(tiny: Callable[.
     for micro_batches in trainer.steps():
         targets = torch.cat([targets for _, targets in micro_batches])
         assert trainer.step_weight == (targets != 0).sum()
+
+
+class Masked(Classification):
+    """A task that takes the mean over the targets that are not 0."""
+
+    def loss(self, loss_fn: nn.Module, outputs: Any, targets: Any, inputs: Any) -> torch.Tensor:
+        mask = targets != 0
+        return (loss_fn(outputs, targets) * mask).sum() / mask.sum()
+
+    def weight(self, targets: Any) -> torch.Tensor:
+        return (targets != 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "task"),
+    [
+        (["loss.weight=[0,1,1,1,1,1,1,1,1,1]"], None),
+        (["loss.ignore_index=0"], None),
+        (["loss.reduction=none"], Masked()),
+    ],
+    ids=["class weight 0", "ignore_index", "task with a mask"],
+)
+def test_micro_batch_without_weight_has_no_gradient(
+    tiny: Callable[..., Config], overrides: list[str], task: Classification | None
+) -> None:
+    parts = build(tiny("trainer.accumulate=3", "trainer.batch_size=1", *overrides))
+    if task is not None:
+        task.spec, task.loss_fn = parts.task.spec, parts.loss
+        parts.task = task
+    parts.train.source.targets.copy_(torch.arange(1295) % 2)  # type: ignore[attr-defined]
+    trainer = trainer_of(parts)
+    step = next(step for step in map(listed, trainer.steps()) if {int(targets) for _, targets in step} == {0, 1})
+    for inputs, targets in step:
+        outputs = parts.model(inputs)
+        backward(trainer, parts.task.loss(parts.loss, outputs, targets, inputs), outputs, targets)
+    accumulated = gradients(trainer)
+    parts.optimizer.zero_grad()
+    inputs, targets = (torch.cat(each) for each in zip(*step, strict=True))
+    parts.task.loss(parts.loss, parts.model(inputs), targets, inputs).backward()
+    torch.testing.assert_close(accumulated, gradients(trainer))
+
+
+def listed(step: Step) -> list[Any]:
+    """Return the micro-batches of a step, after its weight was computed."""
+    return list(step)
 
 
 def test_closure_evaluates_the_micro_batches_of_its_rank(

@@ -33,7 +33,8 @@ class Classification(Task):
     def weight(self, targets: Tree) -> Tensor | int:
         """Return the divisor of the loss's mean: targets that are not ignored, or the sum of their class weights."""
         weight = getattr(self.loss_fn, "weight", None)
-        if targets.is_floating_point() or not (self.is_masked or self.ignored >= 0 or weight is not None):
+        is_mean = getattr(self.loss_fn, "reduction", "mean") == "mean"  # else, ignored targets count with a loss of 0
+        if targets.is_floating_point() or not (is_mean and (self.is_masked or self.ignored >= 0 or weight is not None)):
             return len(targets)  # soft targets of mixup count once each
         if not hasattr(self.loss_fn, "ignore_index"):
             return targets.numel() if self.is_masked else len(targets)

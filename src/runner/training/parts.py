@@ -105,8 +105,8 @@ class Parts:
         return getattr(self.loss, "reduction", "mean")
 
     def weight(self, targets: Tree) -> Tensor | int:
-        """Return the weight of a micro-batch in the mean over a step; without a mean, its number of samples."""
-        return self.task.weight(targets) if self.reduction == "mean" else samples(targets)
+        """Return the weight of a micro-batch in the mean over a step; its number of samples if the loss is a sum."""
+        return samples(targets) if self.reduction == "sum" else self.task.weight(targets)
 
     def predict(self, inputs: Tree) -> Any:
         """Return the outputs of the model that is validated and tested, averaged over mirrored images for `tta`."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.dataset.tree import Tree
+from runner.dataset.tree import Tree, tensors
 from runner.errors import Diverged
 from runner.training.finite import Watch, are_finite
 from runner.training.trainer import Step, Trainer, Weight
@@ -16,6 +16,7 @@ def backward(trainer: Trainer, loss: Tensor, outputs: Any, targets: Tree) -> Non
     """Accumulate the gradient of a micro-batch, weighted by its share of the step, and record its metrics."""
     weight = trainer.parts.weight(targets)
     summed, objective = weighted_loss(loss, trainer.parts.reduction, weight, trainer.step_weight)
+    exclude_if_weightless(outputs, weight)
     scale = trainer.parts.engine.gradient_scale
     trainer.parts.scaler.scale(objective if scale == 1 else objective * scale).backward()
     trainer.losses.append(objective.detach())
@@ -41,6 +42,19 @@ def weighted_loss(loss: Tensor, reduction: str, weight: Weight, total: Weight | 
     if total is None or (isinstance(weight, int) and weight == total):
         return summed, loss
     return summed, loss * (weight / total)
+
+
+def exclude_if_weightless(outputs: Any, weight: Weight) -> None:
+    """Let a micro-batch of weight 0, such as one of padding only, have no gradient: that of a mean over nothing is NaN.
+
+    Args:
+        outputs: outputs of the model for the micro-batch.
+        weight: weight of the micro-batch.
+    """
+    if isinstance(weight, Tensor):
+        for output in tensors(outputs):
+            if output.requires_grad:
+                output.register_hook(lambda gradient: torch.where(weight > 0, gradient, 0.0))
 
 
 def prepare_gradients(trainer: Trainer) -> Tensor | None:
@@ -112,7 +126,9 @@ class Closure:
             with parts.autocast():
                 outputs = parts.task.forward(parts.forward, inputs)
                 loss = parts.task.loss(parts.loss, outputs, targets, inputs)
-            _, objective = weighted_loss(loss, parts.reduction, parts.weight(targets), self.trainer.step_weight)
+            weight = parts.weight(targets)
+            _, objective = weighted_loss(loss, parts.reduction, weight, self.trainer.step_weight)
+            exclude_if_weightless(outputs, weight)
             (objective * parts.engine.gradient_scale).backward()
             losses.append(objective.detach())
         parts.engine.combine_gradients()
