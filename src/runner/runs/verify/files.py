@@ -83,12 +83,12 @@ def row_differences(record: Record) -> Iterator[ValueDifference]:
 def results_differences(record: Record) -> Iterator[ValueDifference]:
     """Yield the results that differ from the newest checkpoint, and the metrics of the test split from TensorBoard."""
     results = record.results
-    if not record.kept or not results:
+    if not record.kept:
         return
     newest = record.kept[-1]
     state = plain({key: newest.contents[key] for key in ("step", "epoch", "train", "val")})
     is_same = (results.get("step"), results.get("epoch")) == (state["step"], state["epoch"])
-    if is_same or results.get("status") in DONE:
+    if is_same or not results or results.get("status") in DONE:  # no results: the file is missing or damaged
         for key, value in state.items():
             yield from compare(newest.step, RESULTS, f"{key} (as in {newest.file})", results.get(key), value)
         best = results.get("best") or {}
