@@ -16,7 +16,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -85,6 +87,7 @@ def start(folder: Path, arguments: list[str]) -> int:
         for stream in (1, 2):
             os.dup2(output, stream)
         torch.set_num_threads(1)
+        pause_between_file_operations()
         code = 70
         try:
             code = cli.main(arguments)
@@ -92,6 +95,25 @@ def start(folder: Path, arguments: list[str]) -> int:
             sys.stdout.flush()
             os._exit(code)
     return child
+
+
+def pause_between_file_operations() -> None:
+    """Make this process pause around every fourth change of the file system, so that kills fall between any two."""
+    chance = random.Random(os.getpid())
+
+    def pausing(change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            pauses = [chance.uniform(0, 0.05) if chance.random() < 0.25 else 0 for _ in range(2)]
+            time.sleep(pauses[0])
+            try:
+                return change(*arguments, **options)
+            finally:
+                time.sleep(pauses[1])
+
+        return call
+
+    for name in ("open", "replace", "rename", "link", "unlink", "truncate", "ftruncate", "fsync", "mkdir"):
+        setattr(os, name, pausing(getattr(os, name)))
 
 
 def finish(child: int) -> int:
