@@ -128,6 +128,7 @@ def test_parameter_groups_are_matched_by_name_and_logged(experiment: Callable[..
     assert found[-1] < found[0]
 
 
+@pytest.mark.slow
 def test_convolution_learns_the_kernel(experiment: Callable[..., Path]) -> None:
     folder = experiment("edge_kernel")
     assert (weights(folder)["conv.weight"][0, 0] - KERNEL).abs().max() < 0.02

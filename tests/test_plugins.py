@@ -151,6 +151,7 @@ def test_installed_package_registers_components(project: Path) -> None:
     assert "mine" in finish(start("components", "model", cwd=project, PYTHONPATH=str(installed)))
 
 
+@pytest.mark.slow
 def test_duplicate_name_in_a_plugin_is_reported_in_one_line(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workdir / "taken.py").write_text(PARTS.replace('MODELS.register("mine")', 'MODELS.register("lenet")'))
     problem = "model 'lenet' is registered twice: by runner.model.lenet.LeNet and by taken.Mine"

@@ -111,6 +111,7 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_new_model_needs_only_its_module_and_yaml_file(copied: Path) -> None:
     (copied / "src/runner/model/tiny.py").write_text(TINY)
     (copied / "conf/model/tiny.yaml").write_text("name: tiny\nbias: false\n")

@@ -95,7 +95,7 @@ def test_make_deterministic_on_accelerator(monkeypatch: pytest.MonkeyPatch) -> N
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
-@pytest.mark.parametrize("compiles", [False, True])
+@pytest.mark.parametrize("compiles", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_inductor_is_imported_only_to_compile_deterministically(compiles: bool) -> None:
     code = f"""
 import sys, torch

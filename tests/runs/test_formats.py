@@ -75,14 +75,15 @@ def recipes(folder: Path) -> Comparison:
     return compared(folder)
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_table_of_different_recipes_fits_the_terminal(tmp_path: Path, width: int) -> None:
-    lines = render(recipes(tmp_path), "table", width).splitlines()
-    assert max(map(len, lines)) <= width
-    assert lines[0].split("  ")[0] == "run"
-    assert all(name in lines[0] for name in ("best val/loss", "test/loss", "test/accuracy"))
-    assert "columns left out, to choose: --columns KEY,..." in lines[-1]
-    assert "12-00-00_sweep_lenet_digits/seed=2" in "".join(lines)
+def test_table_of_different_recipes_fits_the_terminal(tmp_path: Path) -> None:
+    comparison = recipes(tmp_path)
+    for width in (80, 120):
+        lines = render(comparison, "table", width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[0].split("  ")[0] == "run"
+        assert all(name in lines[0] for name in ("best val/loss", "test/loss", "test/accuracy"))
+        assert "columns left out, to choose: --columns KEY,..." in lines[-1]
+        assert "12-00-00_sweep_lenet_digits/seed=2" in "".join(lines)
 
 
 @pytest.mark.parametrize("kind", ["table", "csv", "md", "json"])

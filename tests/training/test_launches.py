@@ -15,8 +15,8 @@ CROP_AND_FLIP = ("dataset.augment.crop=2", "dataset.augment.flip=true")
         ([SMALL, *CROP_AND_FLIP], 50),
         ([SMALL, "dataset.augment.flip=alternating"], 50),
         ([SMALL, "trainer.ema=0.99"], 43),
-        (["model=torchvision"], 172),
-        (["model=torchvision", "trainer.channels_last=true", *CROP_AND_FLIP], 178),
+        pytest.param(["model=torchvision"], 172, marks=pytest.mark.slow),
+        pytest.param(["model=torchvision", "trainer.channels_last=true", *CROP_AND_FLIP], 178, marks=pytest.mark.slow),
         (["model=torchvision", "trainer.ema=0.99"], 180),
     ],
 )

@@ -61,6 +61,7 @@ def test_retries_run_a_failed_job_again(
         assert [row["status"] for row in csv.DictReader(file)] == ["completed", "completed"]
 
 
+@pytest.mark.slow
 def test_retries_are_limited(sweep: Callable[..., Path], deadly: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     sweep(*deadly, "model.death=raise", "sweep.retries=2", code=1)
     assert capsys.readouterr().out.count("ValueError: on purpose") == 3

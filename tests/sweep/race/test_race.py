@@ -110,6 +110,7 @@ def test_race_of_two_groups_ends_when_one_is_left(tmp_path: Path) -> None:
     assert list(statuses(table).values()) == ["completed"] * 8 + ["dropped"] * 8
 
 
+@pytest.mark.slow
 def test_interrupted_race_continues_with_the_same_decisions(tmp_path: Path) -> None:
     whole = make(tmp_path / "whole")
     finish(whole, race_of(whole).rounds(whole.sweep.jobs))
