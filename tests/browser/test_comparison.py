@@ -81,7 +81,7 @@ def test_table_has_metrics_beside_the_name_and_fits_the_page(many: Path, view: O
     assert page.evaluate("find('runs').offsetWidth <= find('runs-box').clientWidth")
     name = page.locator("#runs tbody td:nth-child(2)").first
     assert name.inner_text().startswith("…")
-    assert name.get_attribute("title", timeout=1000).endswith(name.inner_text()[1:])  # type: ignore[union-attr]
+    assert name.get_attribute("title").endswith(name.inner_text()[1:])  # type: ignore[union-attr]
 
 
 def test_narrow_page_shows_the_best_metric_and_all_of_the_verdict(many: Path, view: Open) -> None:
@@ -375,7 +375,7 @@ def test_followed_page_reloads_and_keeps_filter_scroll_and_ticks(tmp_path: Path,
     page.evaluate("scrollTo(0, 120)")
     write(tmp_path / "runs" / "c", "optim.lr=0.3", best=0.75)
     target.write_text(page_text(compared(tmp_path / "runs"), target))
-    expect(page.locator("#runs tbody tr")).to_have_count(3, timeout=10_000)
+    expect(page.locator("#runs tbody tr")).to_have_count(3)
     assert page.locator("#filter").input_value() == "status!=failed"
     assert page.get_by_label("Tick b").is_checked()
     expect(page.locator("#following")).to_be_hidden()

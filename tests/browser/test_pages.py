@@ -54,7 +54,7 @@ def board(sweep: Path) -> Iterator[str]:
 def test_tensorboard_shows_one_readable_curve_per_run(board: str, page: Page) -> None:
     page.goto(f"{board}/#timeseries")
     for name in ("optim.lr=0.02,seed=0", "optim.lr=0.02,seed=1", "optim.lr=0.002,seed=0", "optim.lr=0.002,seed=1"):
-        expect(page.get_by_text(name, exact=True).first).to_be_visible(timeout=30_000)
+        expect(page.get_by_text(name, exact=True).first).to_be_visible()
     for group in ("lr", "plots", "test", "train", "val", "weights"):
         expect(page.get_by_role("button", name="Expand group").filter(has_text=group).first).to_be_attached()
 
@@ -62,7 +62,7 @@ def test_tensorboard_shows_one_readable_curve_per_run(board: str, page: Page) ->
 def test_tensorboard_shows_swept_keys_and_metrics(board: str, page: Page) -> None:
     page.goto(f"{board}/#hparams")
     for column in ("optim.lr", "seed", "test/loss", "test/accuracy"):
-        expect(page.get_by_role("columnheader", name=column).first).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("columnheader", name=column).first).to_be_visible()
     expect(page.get_by_role("columnheader", name="model.kernel_size")).to_have_count(0)  # not swept
     for name in ("optim.lr=0.02,seed=0", "optim.lr=0.002,seed=1"):
         expect(page.get_by_role("gridcell", name=name)).to_have_count(1)
@@ -78,13 +78,13 @@ def test_tensorboard_shows_swept_keys_and_metrics(board: str, page: Page) -> Non
 )
 def test_tensorboard_tab_shows_its_data(board: str, page: Page, tab: str, found: str) -> None:
     page.goto(f"{board}/#{tab}")
-    expect(page.get_by_text(found).first).to_be_attached(timeout=30_000)
+    expect(page.get_by_text(found).first).to_be_attached()
 
 
 def test_tensorboard_shows_the_mean_of_each_group_with_a_band(board: str, page: Page) -> None:
     page.goto(f"{board}/#custom_scalars")
     expect(page.get_by_text("mean ± standard deviation of runs that differ only in seed or fold")).to_be_visible()
     chart = page.locator("tf-custom-scalar-margin-chart-card").filter(has_text="val/loss")
-    expect(chart.locator("svg path.area")).to_have_count(2, timeout=30_000)
+    expect(chart.locator("svg path.area")).to_have_count(2)
     for group in ("optim.lr=0.02", "optim.lr=0.002"):
         expect(chart.get_by_text(f"val/loss (mean/{group})")).to_be_attached()
