@@ -98,12 +98,12 @@ def start(folder: Path, arguments: list[str]) -> int:
 
 
 def pause_between_file_operations() -> None:
-    """Make this process pause around every fourth change of the file system, so that kills fall between any two."""
+    """Make this process pause around every tenth change of the file system, so that kills fall between any two."""
     chance = random.Random(os.getpid())
 
     def pausing(change: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            pauses = [chance.uniform(0, 0.05) if chance.random() < 0.25 else 0 for _ in range(2)]
+            pauses = [chance.uniform(0, 0.05) if chance.random() < 0.1 else 0 for _ in range(2)]
             time.sleep(pauses[0])
             try:
                 return change(*arguments, **options)
