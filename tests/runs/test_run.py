@@ -263,7 +263,7 @@ def test_transformed_run_stopped_in_its_second_epoch_resumes_bit_for_bit_with_ot
     assert metrics_table(stopped) == metrics_table(undisturbed)
 
 
-@pytest.mark.parametrize("step", [1, 6, 9, 15, 16, 18])
+@pytest.mark.parametrize("step", [1, 6, 15, 18, *(pytest.param(step, marks=pytest.mark.slow) for step in (9, 16))])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_stopped_run_resumes_bit_for_bit(
     runner: Callable[..., Path], interrupt: Callable[..., None], variant: str, step: int
