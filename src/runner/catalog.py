@@ -19,7 +19,7 @@ def chosen(group: str | None, name: str | None) -> list[tuple[Registry, str]]:
 
     Args:
         group: group of the components; None for all groups.
-        name: one component of the group, or the short name of metrics; None for all of them.
+        name: one component of the group, or a short name of torchmetrics; None for all of them.
 
     Raises:
         ConfigError: the group or component does not exist.
@@ -63,7 +63,7 @@ def print_components(group: str | None, name: str | None) -> None:
 
     Args:
         group: group of the components; None for all groups.
-        name: one component of the group, or the short name of metrics; None for all of them.
+        name: one component of the group, or a short name of torchmetrics; None for all of them.
 
     Raises:
         ConfigError: the group or component does not exist.

@@ -14,7 +14,7 @@ from runner.training.finite import Watch
 from runner.training.measuring.slots import Slots
 from runner.training.parts import Parts
 from runner.training.rates import Rates
-from runner.training.step import check_on_device, clip, exclude_if_weightless, gradients, weighted_loss
+from runner.training.step import check_on_device, clip, gradients, weighted_loss, zero_gradient_if_weightless
 from runner.training.trainer import Trainer
 
 WARM_UP = 3  # steps before the capture, as in PyTorch's documentation of CUDA graphs
@@ -86,7 +86,7 @@ class WholeStep:
             loss = parts.task.loss(parts.loss, outputs, targets, inputs)
         weight = parts.weight(targets)
         summed, objective = weighted_loss(loss, parts.reduction, weight, None)
-        exclude_if_weightless(outputs, weight)
+        zero_gradient_if_weightless(outputs, weight)
         parts.scaler.scale(objective).backward()
         trainer.losses = [objective.detach()]
         parts.scaler.unscale_(parts.optimizer)

@@ -16,7 +16,7 @@ def backward(trainer: Trainer, loss: Tensor, outputs: Any, targets: Tree) -> Non
     """Accumulate the gradient of a micro-batch, weighted by its share of the step, and record its metrics."""
     weight = trainer.parts.weight(targets)
     summed, objective = weighted_loss(loss, trainer.parts.reduction, weight, trainer.step_weight)
-    exclude_if_weightless(outputs, weight)
+    zero_gradient_if_weightless(outputs, weight)
     scale = trainer.parts.engine.gradient_scale
     trainer.parts.scaler.scale(objective if scale == 1 else objective * scale).backward()
     trainer.losses.append(objective.detach())
@@ -44,8 +44,8 @@ def weighted_loss(loss: Tensor, reduction: str, weight: Weight, total: Weight | 
     return summed, loss * (weight / total)
 
 
-def exclude_if_weightless(outputs: Any, weight: Weight) -> None:
-    """Let a micro-batch of weight 0, such as one of padding only, have no gradient: that of a mean over nothing is NaN.
+def zero_gradient_if_weightless(outputs: Any, weight: Weight) -> None:
+    """Make the gradient of a micro-batch zero if its weight is, as with padding only; the mean over nothing has NaN.
 
     Args:
         outputs: outputs of the model for the micro-batch.
@@ -128,7 +128,7 @@ class Closure:
                 loss = parts.task.loss(parts.loss, outputs, targets, inputs)
             weight = parts.weight(targets)
             _, objective = weighted_loss(loss, parts.reduction, weight, self.trainer.step_weight)
-            exclude_if_weightless(outputs, weight)
+            zero_gradient_if_weightless(outputs, weight)
             (objective * parts.engine.gradient_scale).backward()
             losses.append(objective.detach())
         parts.engine.combine_gradients()

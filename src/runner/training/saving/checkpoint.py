@@ -191,7 +191,7 @@ class Checkpoints:
         return self.folder / f"step-{step:09d}.pt"
 
     def restore_best(self, step: int) -> None:
-        """Make the checkpoint of a step the best one, if its save was interrupted before and there is no best one."""
+        """Link best.pt to the checkpoint of a step if there is none: a kill may have interrupted the first save."""
         if not self.best.exists() and self._path(step).exists():
             _link(self._path(step), self.best)
 
